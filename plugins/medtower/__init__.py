@@ -1,0 +1,1 @@
+"""Medtower: the whole life of clinical models on one GPU tower."""

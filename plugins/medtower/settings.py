@@ -1,0 +1,57 @@
+"""One settings class, one prefix: every `MEDTOWER_*` environment variable is a field here."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where the parts are. The embedded tower writes these into each process's environment; on the tower systemd and Argo CD do.
+
+    `home` holds the state of this tower. `environment` is the name that approvals are bound to. DSNs are libpq connection strings, each of a
+    role that may do no more than its process needs.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MEDTOWER_", extra="ignore")
+
+    home: Path = Path(".medtower")
+    environment: str = "demo"
+    models: Path = Path("triton_models")
+    repository: Path | None = None
+    trust_root: Path | None = None
+    store: Path | None = None
+    routing: Path | None = None
+    reports: Path | None = None
+    mlflow_uri: str = "http://127.0.0.1:5000"
+    triton_url: str = "127.0.0.1:8000"
+    triton_admin_key: SecretStr = SecretStr("")
+    gateway_url: str = "http://127.0.0.1:8080"
+    gateway_key: SecretStr = SecretStr("")
+    gateway_port: int = 8080
+    reconciler_port: int = 9180
+    subject_key: SecretStr = SecretStr("")
+    dsn: SecretStr = SecretStr("")
+    spool: Path | None = None
+
+    def path(self, name: str) -> Path:
+        """The folder or file called `name` (repository, trust_root, store, routing, reports, spool): as set, else its place under `home`."""
+        places = {
+            "repository": "models.git",
+            "trust_root": "trust/allowed_signers",
+            "store": "store",
+            "routing": "routing.json",
+            "reports": "reports",
+            "spool": "spool/predictions.sqlite",
+        }
+        configured: Path | None = getattr(self, name)
+        return (configured or self.home / places[name]).absolute()
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
