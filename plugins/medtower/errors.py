@@ -175,8 +175,10 @@ class DeadlineExceeded(MedtowerError):
 
 
 class ModelMisbehaved(MedtowerError):
+    """`version` is None while the model has none yet (a file just exported)."""
+
     exit_code = 8
     http_status = 502
 
-    def __init__(self, model: str, version: int, why: str) -> None:
-        super().__init__(f"{model} {version}: {why}")
+    def __init__(self, model: str, version: int | None, why: str) -> None:
+        super().__init__(f"{model}{'' if version is None else f' {version}'}: {why}")

@@ -13,7 +13,8 @@ class Settings(BaseSettings):
     """Where the parts are. The embedded tower writes these into each process's environment; on the tower systemd and Argo CD do.
 
     `home` holds the state of this tower. `environment` is the name that approvals are bound to. DSNs are libpq connection strings, each of a
-    role that may do no more than its process needs.
+    role that may do no more than its process needs. `bind` is the address that the gateway and the reconciler's metrics listen on; only
+    a pod, behind its NetworkPolicy, sets another one than loopback.
     """
 
     model_config = SettingsConfigDict(env_prefix="MEDTOWER_", extra="ignore")
@@ -31,6 +32,7 @@ class Settings(BaseSettings):
     triton_admin_key: SecretStr = SecretStr("")
     gateway_url: str = "http://127.0.0.1:8080"
     gateway_key: SecretStr = SecretStr("")
+    bind: str = "127.0.0.1"
     gateway_port: int = 8080
     reconciler_port: int = 9180
     subject_key: SecretStr = SecretStr("")

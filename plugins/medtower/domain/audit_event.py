@@ -7,6 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+GENESIS = "0" * 64
+"""What stands in `previous` of the first event."""
+
 
 class AuditEvent(BaseModel):
     """`details` must be JSON and free of PHI. `__str__` reads as a sentence."""

@@ -1,0 +1,1 @@
+"""Pages for people: approval, model card, evaluation, performance, drift, demo summary and index."""

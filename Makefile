@@ -1,0 +1,81 @@
+# Medtower. `make help` first.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+UV_VERSION := 0.13.8
+TORCH := torch==2.13.0
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { command -v "$$p"; break; }; done)
+BIN := .venv/bin
+UV := $(BIN)/uv
+# uv reads UV_FIND_LINKS only; people set PIP_FIND_LINKS. A CPU wheel of torch found there spares several GB of CUDA.
+export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
+PURE := domain statistics evaluation drift releases serving audit
+CUDA := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 \
+  nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink \
+  nvidia-nvshmem-cu13 nvidia-nvtx triton torch
+
+.PHONY: help setup demo up down test check format bench clean lock
+
+help: ## this page
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.done .venv-triton/.done ## install everything into .venv and .venv-triton (no root)
+
+demo: setup ## the whole loop once, on real parts, then leave it running to look at
+	@$(BIN)/medtower demo
+
+up: setup ## start the stack without the story
+	@$(BIN)/medtower up
+
+down: ## stop every tower started from this folder, leave no process
+	@if [ -x $(BIN)/medtower ]; then $(BIN)/medtower down --all; fi
+
+test: setup ## run the test suite
+	@$(BIN)/python -m pytest --cov --cov-report= tests
+	@$(BIN)/coverage report --skip-covered --fail-under=90 --include="$(subst $(eval) ,$(comma),$(foreach p,$(PURE),plugins/medtower/$(p)/*))"
+
+check: setup ## format, lint, types, imports, dead code, secrets, generated files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/bandit -q -c pyproject.toml -r plugins dags
+	@$(BIN)/vulture
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --exclude-files '.*\.lock$$'
+	@$(BIN)/medtower schema --check
+
+format: setup ## format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup ## measure the drift engine and the path of one request, and print a table
+	@$(BIN)/python benchmarks/run.py
+
+clean: down ## remove environments, towers and caches
+	rm -rf .venv .venv-triton .medtower .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+
+lock: .venv/.uv ## resolve the two environments again
+	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  $(addprefix --no-emit-package ,$(CUDA)) -q -o medtower.lock
+	$(UV) pip compile --group triton --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -q -o triton.lock
+
+comma := ,
+
+.venv/.uv: Makefile
+	@[ -n "$(PYTHON)" ] || { echo "Medtower needs Python 3.11 or 3.12 on PATH (or: make PYTHON=/path/to/python3.11)" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/pip install -q uv==$(UV_VERSION)
+	@touch $@
+
+.venv/.done: .venv/.uv medtower.lock pyproject.toml
+	@echo "Installing Medtower into .venv (torch without UV_FIND_LINKS or PIP_FIND_LINKS to a CPU wheel is a CUDA build of several GB)"
+	@$(UV) pip install -q --python $(BIN)/python -r medtower.lock $(TORCH)
+	@$(UV) pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+.venv-triton/.done: .venv/.uv triton.lock
+	@echo "Installing the Triton server into .venv-triton"
+	@$(PYTHON) -m venv --clear .venv-triton
+	@$(UV) pip install -q --python .venv-triton/bin/python -r triton.lock
+	@touch $@

@@ -1,0 +1,295 @@
+"""Real git by subprocess, deaf to the machine's and the user's configuration, hooks, replacements and grafts."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from medtower.errors import Conflict, NotFound, Refused, Unavailable
+
+MAIN = "main"
+AUTHOR, EMAIL = "Medtower", "medtower@localhost"
+COMMIT_ID = re.compile(r"[0-9a-f]{40}")
+RACED = ("stale info", "rejected", "failed to update ref", "cannot lock ref")
+PLAIN_FILE = ("100644", "100755")
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit: `at` in UTC as its committer said it (not to be trusted), `subject` its first line."""
+
+    id: str
+    at: datetime
+    subject: str
+
+    def __str__(self) -> str:
+        return f"{self.id[:10]} {self.at:%Y-%m-%d %H:%M:%SZ} {self.subject}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name in a tree: `kind` blob, tree or commit (submodule)."""
+
+    mode: str
+    kind: str
+    id: str
+    path: str
+
+
+class Repository:
+    """A repository at `path`, bare or not. Raises NotFound when there is none."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        if not (self.path / "HEAD").is_file() and not (self.path / ".git").exists():
+            raise NotFound("a git repository", str(self.path), "start the tower, or set MEDTOWER_REPOSITORY")
+
+    @classmethod
+    def create(cls, path: Path) -> Repository:
+        """Make an empty bare repository whose default branch is main; an existing one is taken as it is."""
+        path = path.absolute()
+        if not (path / "HEAD").is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _git(path.parent, "init", "-q", "--bare", "--template=", f"--initial-branch={MAIN}", str(path))
+        return cls(path)
+
+    def git(self, *arguments: str, stdin: bytes | None = None) -> bytes:
+        """Run a git command here and return its output. Raises Unavailable with git's own words."""
+        return _git(self.path, *arguments, stdin=stdin)
+
+    def head(self, branch: str = MAIN) -> str | None:
+        """The commit id that `branch` points at, or None. Reads the ref's file first: cheap enough to poll."""
+        try:
+            text = (self.path / "refs" / "heads" / branch).read_text().strip()
+        except OSError:
+            text = ""
+        if COMMIT_ID.fullmatch(text):
+            return text
+        found = self.git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}").decode().strip()
+        return found or None
+
+    def head_commit(self) -> str:
+        """The commit that is checked out here."""
+        return self.git("rev-parse", "HEAD").decode().strip()
+
+    def branches(self, prefix: str = "") -> list[str]:
+        out = self.git("for-each-ref", "--format=%(refname:lstrip=2)", f"refs/heads/{prefix}").decode()
+        return out.split()
+
+    def entries(self, treeish: str, *, recursive: bool = False) -> list[Entry]:
+        """What lies in a tree (`main:triton_models`); empty when the path is not there."""
+        flags = ("-r",) if recursive else ()
+        if not self._exists(treeish):
+            return []
+        found = []
+        for line in self.git("ls-tree", "-z", *flags, treeish).decode().split("\0"):
+            if line:
+                meta, _, path = line.partition("\t")
+                mode, kind, identity = meta.split()
+                found.append(Entry(mode, kind, identity, path))
+        return found
+
+    def read(self, ref: str, path: str) -> bytes | None:
+        """The bytes of `path` at `ref`; None when it is not there."""
+        name = f"{ref}:{path}"
+        return self.git("cat-file", "blob", name) if self._exists(name) else None
+
+    def export(self, treeish: str, to: Path) -> None:
+        """Write the plain files under `treeish` into the new folder `to`, whole or not at all.
+
+        Reads objects, not `git archive`: attributes in the tree could hide or rewrite files there. Raises Refused for links and submodules.
+        """
+        entries = self.entries(treeish, recursive=True)
+        for entry in entries:
+            if entry.mode not in PLAIN_FILE or ".." in Path(entry.path).parts:
+                raise Refused(
+                    "tree", f"{entry.path} is a link or a submodule; only plain files may be released"
+                )
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as folder:
+            inside = Path(folder) / to.name
+            inside.mkdir()
+            for entry, content in zip(entries, self._blobs([e.id for e in entries]), strict=True):
+                place = inside / entry.path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content)
+            inside.rename(to)
+
+    def log(self, ref: str = MAIN, path: str | None = None, *, limit: int | None = None) -> list[Commit]:
+        """Newest first, along the first parents."""
+        flags = ["--first-parent", "--format=%H%x1f%ct%x1f%s"] + ([f"-{limit}"] if limit else [])
+        out = self.git("log", *flags, ref, "--", *([path] if path else [])).decode()
+        commits = []
+        for line in out.splitlines():
+            identity, at, subject = line.split("\x1f", 2)
+            commits.append(Commit(identity, datetime.fromtimestamp(int(at), UTC), subject))
+        return commits
+
+    @contextmanager
+    def checkout(self, branch: str = MAIN) -> Iterator[Checkout]:
+        """A throw-away clone with `branch` checked out (an empty repository: an unborn main). Raises NotFound."""
+        with tempfile.TemporaryDirectory(prefix="medtower-git-") as folder:
+            place = Path(folder) / "work"
+            _git(Path(folder), "clone", "-q", "--template=", "--no-checkout", str(self.path), str(place))
+            tip = self.head(branch)
+            if tip:
+                _git(place, "checkout", "-q", "-B", branch, tip)
+            elif branch == MAIN and not self.branches():
+                _git(place, "symbolic-ref", "HEAD", f"refs/heads/{MAIN}")
+            else:
+                raise NotFound(f"branch {branch}", str(self.path))
+            yield Checkout(place, branch, tip)
+
+    def _exists(self, name: str) -> bool:
+        answer = self.git("cat-file", "--batch-check", stdin=name.encode() + b"\n")
+        return not answer.rstrip().endswith(b" missing")
+
+    def _blobs(self, identities: list[str]) -> Iterator[bytes]:
+        out = self.git("cat-file", "--batch", stdin="".join(f"{i}\n" for i in identities).encode())
+        start = 0
+        for _ in identities:
+            end = out.index(b"\n", start)
+            size = int(out[start:end].split()[2])
+            yield out[end + 1 : end + 1 + size]
+            start = end + size + 2
+
+
+class Checkout:
+    """A working tree at `folder`; `tip` is the commit of the branch when it was made, and what a push expects to find."""
+
+    def __init__(self, folder: Path, branch: str, tip: str | None) -> None:
+        self.folder, self.branch, self.tip = folder, branch, tip
+
+    def git(self, *arguments: str) -> bytes:
+        return _git(self.folder, *arguments)
+
+    def commit(self, message: str) -> str:
+        """Commit everything that changed, with a one-line message; return the commit id. Raises Conflict when nothing changed."""
+        self.git("add", "--all")
+        if not self.git("status", "--porcelain").strip():
+            raise Conflict(f"nothing to commit on {self.branch}: it says so already")
+        self.git("commit", "-q", "-m", one_line(message))
+        return self.git("rev-parse", "HEAD").decode().strip()
+
+    def push(
+        self, branch: str | None = None, *, expected: str | None, delete: tuple[str, str] | None = None
+    ) -> None:
+        """Push HEAD to `branch` if it still points at `expected` (None: must not exist), all or nothing. Raises Conflict, or Refused by
+        the receiving repository's hook.
+
+        `delete` (branch, commit) takes that branch away in the same push, if it still points there. Never rewrites history.
+        """
+        branch = branch or self.branch
+        references = [f"HEAD:refs/heads/{branch}"]
+        leases = [f"--force-with-lease=refs/heads/{branch}:{expected or ''}"]
+        if expected is not None and not self._descends(expected):
+            raise Conflict(f"{branch} has history that this commit does not contain")
+        if delete:
+            references.append(f":refs/heads/{delete[0]}")
+            leases.append(f"--force-with-lease=refs/heads/{delete[0]}:{delete[1]}")
+        try:
+            self.git("push", "-q", "--atomic", *leases, "origin", *references)
+        except Unavailable as error:
+            if "hook declined" in str(error):
+                raise Refused("push", f"the repository's own policy refuses it: {error}") from error
+            if any(word in str(error) for word in RACED):
+                raise Conflict(f"{branch} was changed by somebody else meanwhile; run it again") from error
+            raise
+
+    def _descends(self, commit: str) -> bool:
+        # a status, not an error: 1 says that it does not
+        return _run(self.folder, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0
+
+
+def seed(bare: Path, models: Path) -> Repository:
+    """Make `bare` with one commit on main that holds the git-tracked files under `models` as triton_models/. An existing one is kept.
+
+    Files are taken as they lie in the work tree; outside a git repository all plain files are taken.
+    """
+    repository = Repository.create(bare)
+    if repository.head() is not None:
+        return repository
+    with repository.checkout() as work:
+        for name in _tracked(models):
+            target = work.folder / "triton_models" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(models / name, target)
+        work.commit("Start with the models of this tree")
+        work.push(MAIN, expected=None)
+    return repository
+
+
+def _tracked(models: Path) -> list[str]:
+    listed = _run(models, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if listed.returncode:
+        names = [str(p.relative_to(models)) for p in sorted(models.rglob("*"))]
+    else:
+        names = listed.stdout.decode().split("\0")
+    return [n for n in names if n and (models / n).is_file() and not (models / n).is_symlink()]
+
+
+def one_line(message: str) -> str:
+    """A commit message without line ends and control characters, at most 200 characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in message).split())[:200]
+
+
+def _environment() -> dict[str, str]:
+    identity = {
+        f"GIT_{who}_{what}": value
+        for who in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", AUTHOR), ("EMAIL", EMAIL))
+    }
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": os.devnull,
+        "LC_ALL": "C.UTF-8",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_GRAFT_FILE": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        **identity,
+    }
+
+
+def _run(folder: Path, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    options = (
+        "-c",
+        f"core.hooksPath={os.devnull}",
+        "-c",
+        "gc.auto=0",
+        "-c",
+        "core.autocrlf=false",
+        "-c",
+        "advice.detachedHead=false",
+    )
+    try:
+        return subprocess.run(
+            ["git", *options, *arguments],
+            cwd=folder,
+            env=_environment(),
+            input=stdin,
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        if Path(folder).is_dir():
+            raise Unavailable("git", "it is not installed; install the package git") from error
+        raise NotFound("a folder", str(folder)) from error
+
+
+def _git(folder: Path, *arguments: str, stdin: bytes | None = None) -> bytes:
+    done = _run(folder, *arguments, stdin=stdin)
+    if done.returncode:
+        words = " ".join(done.stderr.decode(errors="replace").split())[-400:]
+        raise Unavailable("git", f"git {arguments[0]} failed: {words}")
+    return done.stdout

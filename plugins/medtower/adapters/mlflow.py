@@ -1,0 +1,160 @@
+"""The model registry: runs, artifacts and integer versions in MLflow. Aliases mirror git and are never the authority."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medtower.errors import NotFound, Unavailable
+
+REQUIREMENTS = ["onnxruntime"]
+TRIGGER = "medtower.trigger"
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version number in the registry and the run that made it."""
+
+    model: str
+    version: int
+    run_id: str
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.model}/{self.version}"
+
+
+class Registry:
+    """MLflow at `uri`. Every method raises Unavailable when the server is down; nothing is half-registered then."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        # MLflow retries for minutes by default; a DAG task or a reconciler retries by itself
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+
+    def log_version(
+        self,
+        model: str,
+        *,
+        onnx: Path,
+        files: Mapping[str, Path],
+        parameters: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+    ) -> RegisteredVersion:
+        """Log one training run with its network and evidence files, and register it; the registry gives the next integer version.
+
+        `tags[TRIGGER]` makes it safe to run twice: an existing version of the same trigger is returned instead.
+        """
+        with self._session() as mlflow:
+            if found := self._find(mlflow, model, tags.get(TRIGGER)):
+                return found
+            import onnx as onnx_library
+
+            mlflow.set_experiment(model)
+            with mlflow.start_run(run_name=f"train {model}", tags=dict(tags)) as run:
+                mlflow.log_params(dict(parameters))
+                mlflow.log_metrics(dict(metrics))
+                for name, path in files.items():
+                    mlflow.log_artifact(
+                        str(path), artifact_path=str(Path(name).parent) if "/" in name else None
+                    )
+                info = mlflow.onnx.log_model(
+                    onnx_library.load(str(onnx)),
+                    name="model",
+                    pip_requirements=REQUIREMENTS,
+                    registered_model_name=model,
+                    save_as_external_data=False,
+                    tags=dict(tags),
+                )
+                return RegisteredVersion(model, int(info.registered_model_version), run.info.run_id)
+
+    def version(self, model: str, version: int) -> RegisteredVersion:
+        """The registered version; raises NotFound."""
+        with self._session() as mlflow:
+            try:
+                found = mlflow.MlflowClient().get_model_version(model, str(version))
+            except mlflow.exceptions.MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                raise NotFound(
+                    f"{model} {version}", "MLflow", f"train one with `medtower train {model}`"
+                ) from None
+            return RegisteredVersion(model, version, found.run_id)
+
+    def latest(self, model: str) -> RegisteredVersion | None:
+        """The registered version with the highest number; None when the model has none."""
+        with self._session() as mlflow:
+            found = mlflow.MlflowClient().search_model_versions(f"name='{model}'")
+            newest = max(found, key=lambda v: int(v.version), default=None)
+            return RegisteredVersion(model, int(newest.version), newest.run_id) if newest else None
+
+    def fetch_weights(self, uri: str, to: Path) -> Path:
+        """Download `model.onnx` of a `models:/name/version` URI into the folder `to`; return its path. The caller checks the digest."""
+        return self._download(f"{uri}/model.onnx", to)
+
+    def fetch_file(self, run_id: str, name: str, to: Path) -> Path:
+        """Download one evidence file of a run into the folder `to`."""
+        return self._download(f"runs:/{run_id}/{name}", to)
+
+    def mark_champion(self, model: str, version: int | None) -> None:
+        """Mirror what git says serves as the alias `champion`; None removes it."""
+        with self._session() as mlflow:
+            client = mlflow.MlflowClient()
+            if version is None:
+                client.delete_registered_model_alias(model, "champion")
+            else:
+                client.set_registered_model_alias(model, "champion", str(version))
+
+    def _download(self, uri: str, to: Path) -> Path:
+        to.mkdir(parents=True, exist_ok=True)
+        with self._session() as mlflow:
+            try:
+                return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(to)))
+            except mlflow.exceptions.MlflowException as error:
+                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+                    raise
+                raise NotFound(uri, "MLflow") from None
+
+    def _find(self, mlflow: Any, model: str, trigger: str | None) -> RegisteredVersion | None:
+        if trigger is None:
+            return None
+        versions = mlflow.MlflowClient().search_model_versions(f"name='{model}'")
+        for version in versions:
+            run = mlflow.get_run(version.run_id)
+            if run.data.tags.get(TRIGGER) == trigger:
+                return RegisteredVersion(model, int(version.version), version.run_id)
+        return None
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[Any]:
+        import mlflow
+        import mlflow.onnx
+        import requests
+
+        mlflow.set_tracking_uri(self._uri)
+        mlflow.set_registry_uri(self._uri)
+        try:
+            yield mlflow
+        except (requests.exceptions.RequestException, mlflow.exceptions.MlflowException) as error:
+            if not _is_outage(error):
+                raise
+            raise Unavailable("MLflow", f"no answer from {self._uri}; nothing was registered") from None
+
+
+def _is_outage(error: Exception) -> bool:
+    text = str(error)
+    return (
+        "Max retries exceeded" in text
+        or "Connection" in text
+        or "timed out" in text
+        or "API request to" in text
+    )

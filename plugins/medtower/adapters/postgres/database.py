@@ -1,0 +1,88 @@
+"""One database and one role: transactions with a time limit, and errors that hold no password and no patient's value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+import psycopg2.errors
+import psycopg2.extensions
+
+from medtower.errors import DeadlineExceeded, InvalidInput, MedtowerError, Refused, Unavailable
+
+Cursor = psycopg2.extensions.cursor
+Connection = psycopg2.extensions.connection
+
+
+class Database:
+    """Opens one connection a transaction, so it may be shared between threads and survives a restart of the server.
+
+    `dsn` is any libpq connection string; it is never shown. `seconds` limits each statement.
+    """
+
+    def __init__(self, dsn: str, *, seconds: float = 30) -> None:
+        self._dsn, self._seconds = dsn, seconds
+
+    def __repr__(self) -> str:
+        return "Database(…)"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Cursor]:
+        """A cursor whose work is committed at the end, or undone when anything is raised.
+
+        Raises Unavailable (not reachable; nothing was changed, except when the connection broke during the commit), DeadlineExceeded, Refused (the role
+        may not do this) and InvalidInput (the data break a rule of the schema).
+        """
+        try:
+            connection = self.connect()
+            try:
+                with connection, connection.cursor() as cursor:
+                    yield cursor
+            finally:
+                connection.close()
+        except psycopg2.Error as problem:
+            raise self._translate(problem) from None
+
+    def connect(self) -> Connection:
+        """A new connection in UTC with the time limit set; the caller closes it. Raises Unavailable."""
+        options = (
+            f"-c statement_timeout={int(self._seconds * 1000)} -c timezone=UTC -c search_path=pg_catalog"
+        )
+        try:
+            return psycopg2.connect(
+                self._dsn, connect_timeout=5, options=options, application_name="medtower"
+            )
+        except psycopg2.ProgrammingError:
+            raise Unavailable(
+                "postgres", "the connection string is not a valid one; check MEDTOWER_DSN"
+            ) from None
+        except psycopg2.OperationalError as problem:
+            raise Unavailable("postgres", _why_not_connected(str(problem))) from None
+
+    def _translate(self, problem: psycopg2.Error) -> MedtowerError:
+        """The same problem without the server's text, which may quote a row."""
+        if isinstance(problem, psycopg2.errors.QueryCanceled | psycopg2.errors.LockNotAvailable):
+            return DeadlineExceeded("postgres", self._seconds)
+        if isinstance(problem, psycopg2.errors.InsufficientPrivilege):
+            return Refused("database-role", problem.diag.message_primary or "this role may not do that")
+        if isinstance(problem, psycopg2.OperationalError | psycopg2.InterfaceError):
+            return Unavailable("postgres", "the connection broke or the server is stopping")
+        where = problem.diag.constraint_name or problem.diag.table_name or "the statement"
+        return InvalidInput(f"postgres refused the data at {where} (SQLSTATE {problem.pgcode})")
+
+
+def _why_not_connected(message: str) -> str:
+    """A reason in our words: libpq's text names host, user and database."""
+    for sign, reason in {
+        "password authentication failed": "it refuses this role's password",
+        "no password supplied": "this role's password is missing",
+        "does not exist": "the database or role does not exist; create it first",
+        "permission denied for database": "this role may not enter the database",
+        "too many": "all its connections are taken",
+        "starting up": "it is starting up",
+        "shutting down": "it is shutting down",
+    }.items():
+        if sign in message:
+            return reason
+    return "nothing answers at its address"

@@ -1,0 +1,246 @@
+"""The durable spool: predictions and outcomes on this machine's disk, until the database has them.
+
+SQLite in WAL mode with `synchronous=FULL`: a commit returns after the disk has it (https://sqlite.org/pragma.html#pragma_synchronous).
+One thread writes. Whatever waits when it comes round is committed as one transaction, so a group of requests shares one fsync.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from medtower.adapters import spool_tables as tables
+from medtower.domain.prediction import Outcome, Prediction
+from medtower.errors import Conflict, RecordUnavailable
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+GROUP = 512
+WAITING = 10_000
+# After these nobody knows what the disk holds, and asking again may report success for pages that the kernel has thrown away
+# (Rebello et al., USENIX ATC 2020, "Can Applications Recover from fsync Failures?").
+FATAL = frozenset(
+    {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_DIR_FSYNC,
+        sqlite3.SQLITE_IOERR_CORRUPTFS,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What stands in the record for a request: its answer (JSON), and whether this call put it there."""
+
+    answer: str
+    fresh: bool
+
+
+@dataclass
+class _Job:
+    work: Callable[[sqlite3.Connection], Any]
+    done: Future[Any]
+
+
+class Spool:
+    """The spool file at `path`; its folder is made when missing. Every method may be called from any thread.
+
+    `keep` answers stay for idempotency after their predictions have left. A full disk fails the group that met it and nothing else; after a
+    failed fsync the spool refuses everything until the process is started again.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        keep: int = 10_000,
+        connect: Callable[[Path], sqlite3.Connection] = tables.connect,
+    ) -> None:
+        self._path, self._keep, self._connect = path, keep, connect
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(WAITING)
+        self._reading, self._door = threading.Lock(), threading.Lock()
+        self._closed = False
+        self.failure: str | None = None
+        self._fatal = False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch(mode=0o600)
+            self._writer: sqlite3.Connection | None = tables.create(connect(path))
+            self._reader = connect(path)
+            _sync_folder(path.parent)
+        except (sqlite3.Error, OSError) as error:
+            raise RecordUnavailable(f"{path} cannot be opened: {error}") from error
+        self._thread = threading.Thread(target=self._write_groups, name="spool-writer", daemon=True)
+        self._thread.start()
+
+    def record(self, prediction: Prediction, answer: str) -> Future[Kept]:
+        """Keep `prediction` and the `answer` (JSON) that leaves with it. The future ends when both are on the disk.
+
+        When the request id is there already, the result is the answer that stands there; for another body the future raises Conflict.
+        """
+        content = prediction.model_dump_json()
+        return self._submit(lambda connection: _record(connection, prediction, content, answer))
+
+    def record_outcomes(self, outcomes: Sequence[Outcome]) -> Future[None]:
+        """Keep `outcomes`, all or none."""
+        contents = [outcome.model_dump_json() for outcome in outcomes]
+        return self._submit(lambda connection: tables.put_outcomes(connection, contents, time.time()))
+
+    def dropped(self, upto: int) -> Future[None]:
+        """Forget what waits up to and including sequence number `upto`: the database has it."""
+        return self._submit(lambda connection: tables.drop(connection, upto, self._keep))
+
+    def probe(self) -> Future[None]:
+        """Write one row and see whether the disk takes it."""
+        return self._submit(lambda connection: tables.probe(connection, time.time()))
+
+    def answer(self, request_id: str, body_sha256: str) -> str | None:
+        """The answer that stands for `request_id`, None when there is none; raises Conflict when its body was another."""
+        with self._read() as connection:
+            return _same(tables.answer(connection, request_id), body_sha256)
+
+    def waiting(self, limit: int) -> list[tables.Waiting]:
+        """The oldest `limit` rows that have not been shipped, in the order they came."""
+        with self._read() as connection:
+            return tables.waiting(connection, limit)
+
+    def depth(self) -> tuple[int, float]:
+        """How many rows wait, and how many seconds the oldest has waited (0 when none does)."""
+        with self._read() as connection:
+            return tables.depth(connection, time.time())
+
+    def close(self) -> None:
+        """Write what waits, then close the file. Safe to call twice."""
+        with self._door:
+            if self._closed:
+                return
+            self._closed = True
+        self._jobs.put(None)
+        self._thread.join()
+        with self._reading:
+            self._reader.close()
+
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        with self._reading:
+            try:
+                yield self._reader
+            except sqlite3.Error as error:
+                raise RecordUnavailable(f"{self._path.name} cannot be read: {error}") from error
+
+    def _submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        done: Future[T] = Future()
+        with self._door:  # so that no job comes in behind the one that ends the thread
+            if self._closed:
+                done.set_exception(RecordUnavailable("the spool is closed"))
+                return done
+            try:
+                self._jobs.put_nowait(_Job(work, done))
+            except queue.Full:
+                done.set_exception(RecordUnavailable(f"{WAITING} requests wait for the disk already"))
+        return done
+
+    def _write_groups(self) -> None:
+        ending = False
+        while not ending:
+            group, ending = self._next_group()
+            if group:
+                self._write(group)
+        if self._writer is not None:
+            self._writer.close()
+
+    def _next_group(self) -> tuple[list[_Job], bool]:
+        group: list[_Job] = []
+        job = self._jobs.get()
+        while job is not None:
+            # whoever stopped waiting was not answered, so there is nothing to record
+            if job.done.set_running_or_notify_cancel():
+                group.append(job)
+            if len(group) == GROUP:
+                return group, False
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _write(self, group: list[_Job]) -> None:
+        if self._fatal:
+            why = f"{self.failure}; check the disk, then restart the gateway"
+            return _fail(group, RecordUnavailable(why))
+        try:
+            results = self._commit(group)
+        except Exception as error:  # whatever it was, the thread that writes must live on
+            return self._failed(group, error)
+        self.failure = None
+        for job, result in zip(group, results, strict=True):
+            if isinstance(result, Exception):
+                job.done.set_exception(result)
+            else:
+                job.done.set_result(result)
+        return None
+
+    def _commit(self, group: list[_Job]) -> list[Any]:
+        if self._writer is None:
+            self._writer = self._connect(self._path)
+        results: list[Any] = []
+        self._writer.execute("BEGIN IMMEDIATE")
+        for job in group:
+            try:
+                results.append(job.work(self._writer))
+            except Conflict as conflict:  # raised before anything is written: the others go on
+                results.append(conflict)
+        self._writer.execute("COMMIT")
+        return results
+
+    def _failed(self, group: list[_Job], error: Exception) -> None:
+        self._fatal = getattr(error, "sqlite_errorcode", 0) in FATAL
+        self.failure = f"{self._path.name} cannot be written: {error}"
+        log.error("the spool cannot be written", extra={"reason": str(error), "count": len(group)})
+        if self._writer is not None:  # closing rolls back, and the next group meets the file afresh
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.close()
+            self._writer = None
+        _fail(group, RecordUnavailable(self.failure))
+
+
+def _record(connection: sqlite3.Connection, prediction: Prediction, content: str, answer: str) -> Kept:
+    there = _same(tables.answer(connection, prediction.request_id), prediction.body_sha256)
+    if there is not None:
+        return Kept(there, fresh=False)
+    tables.put_prediction(connection, prediction, content, answer, time.time())
+    return Kept(answer, fresh=True)
+
+
+def _same(there: tuple[str, str] | None, body_sha256: str) -> str | None:
+    if there is None:
+        return None
+    if there[0] != body_sha256:
+        raise Conflict("this request id was used for another body; send a new request_id")
+    return there[1]
+
+
+def _fail(group: list[_Job], error: RecordUnavailable) -> None:
+    for job in group:
+        job.done.set_exception(error)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

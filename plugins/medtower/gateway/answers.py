@@ -1,0 +1,122 @@
+"""What leaves the gateway, as the OpenAPI document shows it. The disclaimer stands in every answer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medtower.domain.contract import Contract, Input
+from medtower.domain.disclaimer import DISCLAIMER
+from medtower.domain.routing import Arm
+
+
+class Answer(BaseModel):
+    """One prediction. `label` is there for classification only; `review_reason` is there when human review is asked for."""
+
+    model: str
+    version: int
+    digest: str = Field(description="sha256 of the release that answered")
+    request_id: str
+    prediction: float = Field(description="a probability (classification) or a number in `unit` (regression)")
+    unit: str = Field(description="UCUM code")
+    label: str | None = None
+    confidence: float = Field(ge=0, le=1)
+    requires_human_review: bool
+    review_reason: str | None = None
+    disclaimer: str = DISCLAIMER
+
+
+class Question(BaseModel):
+    """`features` are named and in the units of the contract (`GET /api/v1/ml/models`). The same `request_id` with the same body gets
+    the same answer; `event_time` defaults to now."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._:-]{1,100}$")
+    subject_id: str = Field(
+        min_length=1, max_length=200, description="kept as a keyed pseudonym, never as it is"
+    )
+    features: dict[str, float | int | bool | str | None]
+    event_time: datetime | None = None
+
+
+class OutcomeReport(BaseModel):
+    """The ground truth for one prediction. A correction is a later report for the same request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request_id: str
+    model: str
+    value: float = Field(description="0 or 1 (classification) or a number in the output's unit (regression)")
+    observed_at: datetime
+
+
+class Accepted(BaseModel):
+    """How many outcomes are on the disk now."""
+
+    accepted: int
+    disclaimer: str = DISCLAIMER
+
+
+class ModelCard(BaseModel):
+    """A model's promise and what serves it. `released` is empty when nothing does; then `reason` says why."""
+
+    name: str
+    title: str
+    task: str
+    intended_use: str
+    out_of_scope: list[str]
+    inputs: list[Input]
+    output: dict[str, Any]
+    released: list[Arm]
+    reason: str
+
+
+class Models(BaseModel):
+    models: list[ModelCard]
+    disclaimer: str = DISCLAIMER
+
+
+class Problem(BaseModel):
+    """Why there is no answer. `field` and `rule` are there for 422; no value that was sent is ever repeated."""
+
+    error: str
+    message: str
+    field: str | None = None
+    rule: str | None = None
+    disclaimer: str = DISCLAIMER
+
+
+def label(contract: Contract, prediction: float) -> str | None:
+    """The class that `prediction` stands for, by the contract's threshold; None for regression."""
+    if contract.task != "classification":
+        return None
+    positive = contract.output.positive or "positive"
+    return positive if prediction >= contract.output.threshold else f"not {positive}"
+
+
+def review_reason(contract: Contract, confidence: float) -> str | None:
+    """Why a person should look at this prediction; None when nothing asks for it."""
+    if contract.task == "regression" and confidence == 0.0:
+        return "the prediction lies outside the range of the output"
+    if confidence < contract.output.confidence_floor:
+        return f"the confidence is below the contract's floor of {contract.output.confidence_floor:g}"
+    return None
+
+
+def example(contract: Contract) -> dict[str, Any]:
+    """A question that the contract accepts, for the documentation: numbers from the middle of their ranges."""
+    features = {spec.name: _example_value(spec) for spec in contract.inputs}
+    return {"request_id": "example-1", "subject_id": "subject-1", "features": features}
+
+
+def _example_value(spec: Input) -> float | int | bool | str:
+    if spec.dtype == "category":
+        return (spec.categories or [""])[0]
+    if spec.dtype == "boolean":
+        return False
+    low, high = spec.range or (0.0, 1.0)
+    middle = (low + high) / 2
+    return int(middle) if spec.dtype == "integer" else middle

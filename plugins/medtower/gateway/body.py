@@ -1,0 +1,123 @@
+"""Request bodies: bounded before they are read, strict JSON, and rules that name the field and never its value."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from medtower.errors import FeatureInvalid
+
+LARGEST = 256 * 1024
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+LONGEST_SUBJECT = 200
+OLDEST = timedelta(days=3653)  # every day that is named becomes a partition of the database
+CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question to a model. `repeatable`: the caller chose the request id, so it may come again."""
+
+    request_id: str
+    repeatable: bool
+    subject_id: str
+    features: Mapping[str, Any]
+    event_time: datetime
+
+
+async def read(request: Request) -> bytes:
+    """The body. Raises HTTPException 413 as soon as it is known to exceed 256 KiB: by its announced length, else while it comes in."""
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced[:20]) > LARGEST:
+        raise HTTPException(413)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST:
+            raise HTTPException(413)
+    return bytes(body)
+
+
+def strict_json(body: bytes) -> Any:
+    """The JSON value of `body` (RFC 8259, UTF-8, no field twice). NaN and overflowing numbers come out as non-finite floats: the rule
+    of the field they stand in refuses them by name. Raises FeatureInvalid."""
+    try:
+        return json.loads(body.decode(), object_pairs_hook=_object)
+    except RecursionError:
+        raise FeatureInvalid("body", "is nested too deeply") from None
+    except ValueError:  # not UTF-8, not JSON, or an integer of thousands of digits; the cause holds the body, so it is cut off
+        raise FeatureInvalid("body", "must be a JSON document in UTF-8") from None
+
+
+def ask(value: Any, now: datetime) -> Ask:
+    """The question in a parsed body. Raises FeatureInvalid."""
+    fields = known(value, "body", required={"subject_id", "features"}, optional={"request_id", "event_time"})
+    given = fields.get("request_id")
+    features = fields["features"]
+    if not isinstance(features, dict):
+        raise FeatureInvalid("features", "must be an object of named values")
+    moment = fields.get("event_time")
+    return Ask(
+        request_id=uuid.uuid4().hex if given is None else request_id(given, "request_id"),
+        repeatable=given is not None,
+        subject_id=_subject(fields["subject_id"]),
+        features=features,
+        event_time=now if moment is None else instant(moment, "event_time", now),
+    )
+
+
+def known(value: Any, field: str, *, required: set[str], optional: set[str]) -> dict[str, Any]:
+    """`value` when it is an object with all of `required` and nothing beyond `optional`. An unknown key is not named: it may be PHI."""
+    if not isinstance(value, dict):
+        raise FeatureInvalid(field, "must be a JSON object")
+    if missing := sorted(required - value.keys()):
+        raise FeatureInvalid(missing[0] if field == "body" else f"{field}.{missing[0]}", "is required")
+    if value.keys() - required - optional:
+        raise FeatureInvalid(
+            field, f"has a field that is not one of {', '.join(sorted(required | optional))}"
+        )
+    return value
+
+
+def request_id(value: Any, field: str) -> str:
+    """A request id that is safe to log."""
+    if not isinstance(value, str) or not REQUEST_ID.fullmatch(value):
+        raise FeatureInvalid(field, "must be 1 to 100 characters A-Z, a-z, 0-9, '.', '_', ':' and '-'")
+    return value
+
+
+def instant(value: Any, field: str, now: datetime) -> datetime:
+    """A moment in UTC that has come (clocks may differ by five minutes), from ISO 8601 with an offset."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise FeatureInvalid(field, "must be an ISO 8601 time such as 2026-01-31T09:30:00+01:00") from None
+    if moment.tzinfo is None:
+        raise FeatureInvalid(field, "needs an offset from UTC such as Z or +01:00")
+    if not now - OLDEST <= moment <= now + CLOCK_SKEW:
+        raise FeatureInvalid(field, "must lie between ten years ago and now")
+    return moment.astimezone(UTC)
+
+
+def _subject(value: Any) -> str:
+    # NUL and lone surrogates are not printable
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_SUBJECT or not value.isprintable():
+        raise FeatureInvalid("subject_id", f"must be 1 to {LONGEST_SUBJECT} printable characters")
+    if value != value.strip():
+        raise FeatureInvalid("subject_id", "must not begin or end with a space")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise FeatureInvalid("body", "names a field twice")
+    return fields

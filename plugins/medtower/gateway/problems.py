@@ -1,0 +1,78 @@
+"""Errors on their way out: a status, a code and a message that never repeats what was sent."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import cast
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from medtower.errors import FeatureInvalid, MedtowerError, RecordUnavailable
+from medtower.gateway.answers import Problem
+
+log = logging.getLogger(__name__)
+CODES = {
+    401: ("UNAUTHORIZED", "the header X-API-Key is missing or wrong"),
+    404: ("NOT_FOUND", "there is nothing at this path; see /docs"),
+    405: ("METHOD_NOT_ALLOWED", "this path does not take this method; see /docs"),
+    409: ("CONFLICT", ""),
+    413: ("TOO_LARGE", "the body is larger than 256 KiB"),
+    422: ("INVALID_INPUT", ""),
+    502: ("MODEL_MISBEHAVED", ""),
+    503: ("UNAVAILABLE", ""),
+    504: ("DEADLINE_EXCEEDED", ""),
+}
+RETRY_AFTER = "2"
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` leave as a `Problem`."""
+    app.add_exception_handler(MedtowerError, _medtower_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _medtower_error(request: Request, error: Exception) -> Response:
+    known = cast(MedtowerError, error)  # it is registered for nothing else
+    seen = request.state.seen
+    field, rule = (error.field, error.rule) if isinstance(error, FeatureInvalid) else (None, None)
+    log.warning(
+        "no answer",
+        extra={"model": seen.model, "version": seen.version, "code": known.http_status, "reason": str(error)},
+    )
+    code = "LOG_UNAVAILABLE" if isinstance(error, RecordUnavailable) else CODES[known.http_status][0]
+    return _reply(known.http_status, Problem(error=code, message=str(error), field=field, rule=rule))
+
+
+async def _http_exception(_: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 500)
+    code, message = CODES.get(status, (HTTPStatus(status).name, HTTPStatus(status).phrase))
+    return _reply(status, Problem(error=code, message=message))
+
+
+async def _validation_error(_: Request, __: Exception) -> Response:
+    """The framework's own answer repeats keys and values (and fails on NaN), so it never leaves."""
+    return _reply(422, Problem(error="INVALID_INPUT", message="a parameter is not valid; see /docs"))
+
+
+async def _unexpected(_: Request, __: Exception) -> Response:
+    return _reply(
+        500, Problem(error="INTERNAL", message="an error that nobody foresaw; see the gateway's log")
+    )
+
+
+def _reply(status: int, problem: Problem) -> Response:
+    headers = {}
+    if status == 503:
+        headers["Retry-After"] = RETRY_AFTER
+    if status == 413:
+        headers["Connection"] = "close"  # else the server would take in the rest of the body
+    if status == 401:
+        headers["WWW-Authenticate"] = "ApiKey"
+    return Response(problem.model_dump_json(), status, headers, media_type="application/json")

@@ -1,0 +1,69 @@
+"""The routing table as this process sees it: read again whenever the file changes, kept when a new one cannot be read."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+from medtower.domain.routing import Route, RoutingTable
+from medtower.errors import MedtowerError, NotFound, Unavailable
+from medtower.serving import routing
+
+log = logging.getLogger(__name__)
+Signature = tuple[int, int, int]
+
+
+class RoutingFile:
+    """The table at `path`. Looking is one `stat`, so every request looks."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: Signature | None = None
+        self._table: RoutingTable | None = None
+        self._why = "it was not published yet"
+
+    def route(self, model: str) -> Route:
+        """The route of `model`. Raises Unavailable when no table was ever read, or when it knows no such model."""
+        route = self.table().routes.get(model)
+        if route is None:
+            raise Unavailable(f"model {model}", "it is not released on this tower")
+        return route
+
+    def table(self) -> RoutingTable:
+        """The newest table that could be read. Raises Unavailable when there was none."""
+        signature = self._signature()
+        if signature != self._seen:
+            self.refresh()
+        if self._table is None:
+            raise Unavailable("routing table", self._why)
+        return self._table
+
+    def refresh(self) -> None:
+        """Read the file now. A broken or missing one is logged, and the last good table stays."""
+        self._seen = self._signature()  # before reading: a file that changes in between is read again
+        try:
+            self._table = routing.read(self._path)
+        except NotFound:
+            self._complain("the file is not there")
+        except MedtowerError as error:
+            self._complain(str(error))
+
+    def age(self, now: float) -> float:
+        """Seconds since the reconciler last wrote or touched the file; infinite when it is not there."""
+        try:
+            return max(0.0, now - self._path.stat().st_mtime)
+        except OSError:
+            return math.inf
+
+    def _signature(self) -> Signature | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+    def _complain(self, why: str) -> None:
+        self._why = why
+        kept = self._table.commit if self._table else None
+        log.error("the routing table cannot be read", extra={"reason": why, "commit": kept})

@@ -1,0 +1,85 @@
+"""The gateway's process: `python -m medtower.gateway.serve`."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+
+import uvicorn
+from fastapi import FastAPI
+
+from medtower import log as logs
+from medtower.adapters.postgres.predictions import PredictionStore
+from medtower.domain.prediction import Outcome, Prediction
+from medtower.errors import MedtowerError, PortTaken
+from medtower.gateway.app import create
+from medtower.settings import Settings, settings
+
+log = logging.getLogger(__name__)
+GRACE_SECONDS = 10
+
+
+class PostgresSink:
+    """The prediction log in Postgres, connected to when the first rows go: the gateway starts without it."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    @cached_property
+    def _store(self) -> PredictionStore:
+        return PredictionStore(self._dsn)
+
+    def write(self, predictions: Sequence[Prediction]) -> None:
+        self._store.write(list(predictions))
+
+    def outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        self._store.write_outcomes(list(outcomes))
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT. A part that is missing ends it with one line and the error's exit code."""
+    logs.configure()
+    configuration = settings()
+    dsn = configuration.dsn.get_secret_value()
+    if not dsn:
+        log.warning("MEDTOWER_DSN is empty: predictions stay in the spool")
+    try:
+        serve(create(configuration, sink=PostgresSink(dsn) if dsn else None), configuration)
+    except MedtowerError as error:
+        log.error(str(error))
+        sys.exit(error.exit_code)
+
+
+def serve(app: FastAPI, configuration: Settings) -> None:
+    """Run `app` on 127.0.0.1. On a signal: no new requests, those in flight finish, the spool is shipped and closed. Raises PortTaken."""
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        log_config=None,
+        access_log=False,  # it would write paths, which callers choose
+        proxy_headers=False,  # who the caller is decides what is open on loopback
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    with listen(configuration.gateway_port) as listener:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on loopback. Raises PortTaken."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise PortTaken("gateway", port) from error
+    return listener
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The story that `make demo` tells: the whole loop once, every step real."""

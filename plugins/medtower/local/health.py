@@ -1,0 +1,34 @@
+"""Waiting for a process by its health, never by a sleep of guessed length."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from medtower.errors import DeadlineExceeded
+
+POLL_SECONDS = 0.1
+
+
+def poll(check: Callable[[], bool], *, part: str, deadline: float, log: Path | None = None) -> float:
+    """Call `check` until it is true; return the seconds it took. Raises DeadlineExceeded naming `part` and `log`.
+
+    `check` may raise a MedtowerError of its own to stop the waiting at once (a dead process, for example).
+    """
+    started = time.monotonic()
+    while not check():
+        if time.monotonic() - started > deadline:
+            raise DeadlineExceeded(part, deadline, log)
+        time.sleep(POLL_SECONDS)
+    return time.monotonic() - started
+
+
+def answers(url: str) -> bool:
+    """True when a GET of `url` answers with a status below 400."""
+    try:
+        return httpx.get(url, timeout=2).status_code < 400
+    except httpx.HTTPError:
+        return False

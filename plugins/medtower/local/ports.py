@@ -1,0 +1,78 @@
+"""Which loopback port each process listens on: fixed by a setting, or the first free one from a place that depends on the home."""
+
+from __future__ import annotations
+
+import os
+import socket
+import zlib
+from pathlib import Path
+
+from medtower.errors import InvalidInput, PortTaken, Unavailable
+
+NAMES = (
+    "postgres",
+    "mlflow",
+    "triton_http",
+    "triton_grpc",
+    "triton_metrics",
+    "gateway",
+    "reconciler",
+    "airflow",
+    "prometheus",
+    "alertmanager",
+)
+DEFAULT_RANGE = "21000-28999"
+
+
+def is_free(port: int) -> bool:
+    """True when a server could bind 127.0.0.1:`port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def choose(home: Path) -> dict[str, int]:
+    """Return a free port for every name. `MEDTOWER_PORT_<NAME>` fixes one, `MEDTOWER_PORT_RANGE` bounds the others.
+
+    The search starts at a place derived from `home`, so a tower keeps its addresses and two towers seldom meet.
+    """
+    taken: dict[str, int] = {}
+    candidates = _candidates(home)
+    for name in NAMES:
+        fixed = os.environ.get(f"MEDTOWER_PORT_{name.upper()}")
+        taken[name] = _fixed(name, fixed) if fixed else _next_free(candidates, set(taken.values()))
+    return taken
+
+
+def _candidates(home: Path) -> list[int]:
+    text = os.environ.get("MEDTOWER_PORT_RANGE", DEFAULT_RANGE)
+    low, _, high = text.partition("-")
+    if not (low.isdigit() and high.isdigit() and 1024 <= int(low) <= int(high) <= 65535):
+        raise InvalidInput(
+            f"MEDTOWER_PORT_RANGE={text!r}: write LOWEST-HIGHEST between 1024 and 65535, as {DEFAULT_RANGE}"
+        )
+    ports = list(range(int(low), int(high) + 1))
+    start = zlib.crc32(str(home).encode()) % len(ports)
+    return ports[start:] + ports[:start]
+
+
+def _fixed(name: str, value: str) -> int:
+    if not value.isdigit() or not 1 <= int(value) <= 65535:
+        raise InvalidInput(f"MEDTOWER_PORT_{name.upper()}={value!r} is not a port")
+    if not is_free(int(value)):
+        raise PortTaken(name, int(value))
+    return int(value)
+
+
+def _next_free(candidates: list[int], used: set[int]) -> int:
+    while candidates:
+        port = candidates.pop(0)
+        if port not in used and is_free(port):
+            return port
+    raise Unavailable(
+        "ports", "no free port on 127.0.0.1 is left; widen MEDTOWER_PORT_RANGE or stop what holds them"
+    )

@@ -1,0 +1,162 @@
+"""Which processes make a tower, with what environment: each gets the settings and the one database role that it needs, no more."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from medtower.local import postgres, triton
+from medtower.local.airflow import airflow_environment
+from medtower.local.state import Credentials, TowerState
+from medtower.local.supervisor import Process
+
+BIN = Path(sys.executable).parent
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "TMPDIR")
+
+
+def base_environment() -> dict[str, str]:
+    """What every process inherits from this shell: where programs, home and certificates are, and nothing else."""
+    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return {
+        **kept,
+        "TZ": "UTC",
+        "PYTHONUNBUFFERED": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "GIT_PYTHON_REFRESH": "quiet",
+    }
+
+
+def medtower_environment(state: TowerState, secrets: Credentials, role: str | None) -> dict[str, str]:
+    """The `MEDTOWER_*` settings of a process that connects to Postgres as `role` (None: not at all)."""
+    settings = {
+        "HOME": str(state.home),
+        "MODELS": str(state.source / "triton_models"),
+        "MLFLOW_URI": state.url("mlflow"),
+        "TRITON_URL": f"127.0.0.1:{state.ports['triton_http']}",
+        "GATEWAY_URL": state.url("gateway"),
+        "GATEWAY_PORT": str(state.ports["gateway"]),
+        "RECONCILER_PORT": str(state.ports["reconciler"]),
+    }
+    if role is not None:
+        settings["DSN"] = secrets.dsn(state, role)
+    return {**base_environment(), **{f"MEDTOWER_{k}": v for k, v in settings.items()}}
+
+
+def foundation(state: TowerState, secrets: Credentials) -> list[Process]:
+    """What everything else stands on: Postgres and Triton."""
+    home, ports = state.home, state.ports
+    triton_ports = {name: ports[f"triton_{name}"] for name in ("http", "grpc", "metrics")}
+    return [
+        Process(
+            name="postgres",
+            argv=postgres.command(home / "postgres", ports["postgres"]),
+            environment=medtower_environment(state, secrets, None),
+        ),
+        Process(
+            name="triton",
+            argv=triton.command(home, triton_ports, secrets.triton_admin),
+            environment={**medtower_environment(state, secrets, None), **triton.environment(home)},
+            health=state.url("triton_http", "/v2/health/live"),
+        ),
+    ]
+
+
+def services(state: TowerState, secrets: Credentials) -> list[Process]:
+    """MLflow, the reconciler, the gateway, and Prometheus with Alertmanager where they are installed."""
+    medtower = str(BIN / "medtower")
+    found = [
+        Process(
+            name="mlflow",
+            argv=_mlflow(state),
+            environment={
+                **medtower_environment(state, secrets, None),
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_BACKEND_STORE_URI": secrets.url(state, "mlflow"),
+            },
+            health=state.url("mlflow", "/health"),
+        ),
+        Process(
+            name="reconciler",
+            argv=[medtower, "reconcile", "--watch"],
+            environment={
+                **medtower_environment(state, secrets, "medtower_reconciler"),
+                "MEDTOWER_TRITON_ADMIN_KEY": secrets.triton_admin,
+            },
+            health=state.url("reconciler", "/metrics"),
+        ),
+        Process(
+            name="gateway",
+            argv=[medtower, "gateway"],
+            environment={
+                **medtower_environment(state, secrets, "medtower_gateway"),
+                "MEDTOWER_GATEWAY_KEY": secrets.gateway,
+                "MEDTOWER_SUBJECT_KEY": secrets.subject,
+            },
+            health=state.url("gateway", "/health/live"),
+        ),
+    ]
+    if state.watched:
+        found += watchers(state)
+    return found
+
+
+def _mlflow(state: TowerState) -> list[str]:
+    # the database URL holds a password: it travels in the environment, never on the command line
+    port = str(state.ports["mlflow"])
+    artifacts = str(state.home / "artifacts")
+    return [
+        str(BIN / "mlflow"),
+        *("server", "--host", "127.0.0.1", "--port", port, "--workers", "1"),
+        *("--artifacts-destination", artifacts, "--serve-artifacts"),
+    ]
+
+
+def watchers(state: TowerState) -> list[Process]:
+    from medtower.local import prometheus
+
+    environment = {**base_environment(), "MEDTOWER_HOME": str(state.home)}
+    return [
+        Process(
+            name="prometheus",
+            argv=prometheus.command(state),
+            environment=environment,
+            health=state.url("prometheus", "/-/ready"),
+        ),
+        Process(
+            name="alertmanager",
+            argv=prometheus.alertmanager_command(state),
+            environment=environment,
+            health=state.url("alertmanager", "/-/ready"),
+        ),
+    ]
+
+
+def airflow(state: TowerState, secrets: Credentials) -> list[Process]:
+    """Airflow's four processes. Its tasks act as the role `medtower_airflow`."""
+    environment = {
+        **medtower_environment(state, secrets, "medtower_airflow"),
+        "MEDTOWER_TRITON_ADMIN_KEY": secrets.triton_admin,
+        "MEDTOWER_GATEWAY_KEY": secrets.gateway,
+        **airflow_environment(state, secrets),
+    }
+    program = str(BIN / "airflow")
+    return [
+        Process(
+            name="airflow-api",
+            argv=[program, "api-server"],
+            environment=environment,
+            health=state.url("airflow", "/api/v2/monitor/health"),
+        ),
+        Process(
+            name="airflow-scheduler",
+            argv=[program, "scheduler", "--skip-serve-logs"],
+            environment=environment,
+        ),
+        Process(name="airflow-dags", argv=[program, "dag-processor"], environment=environment),
+        Process(
+            name="airflow-triggerer",
+            argv=[program, "triggerer", "--skip-serve-logs"],
+            environment=environment,
+        ),
+    ]

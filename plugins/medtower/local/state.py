@@ -1,0 +1,101 @@
+"""The one file that says where a tower's parts are, and the secrets file beside it (mode 600)."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from medtower.errors import NotFound
+
+DATABASE_ROLES = (
+    "airflow",
+    "mlflow",
+    "medtower_owner",
+    "medtower_gateway",
+    "medtower_airflow",
+    "medtower_reconciler",
+    "medtower_reader",
+)
+
+
+class TowerState(BaseModel):
+    """`state.json`: ports by name, and which optional parts run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path
+    source: Path
+    ports: dict[str, int]
+    started_at: datetime
+    watched: bool
+
+    def url(self, name: str, path: str = "") -> str:
+        return f"http://127.0.0.1:{self.ports[name]}{path}"
+
+
+class Credentials(BaseModel):
+    """Generated once per home; never in git, never in a log."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    postgres: str
+    roles: dict[str, str]
+    airflow_admin: str
+    airflow_viewer: str
+    airflow_secret: str
+    airflow_jwt: str
+    triton_admin: str
+    gateway: str
+    subject: str
+
+    def dsn(self, state: TowerState, role: str, database: str = "medtower") -> str:
+        password = self.postgres if role == "postgres" else self.roles[role]
+        return (
+            f"host=127.0.0.1 port={state.ports['postgres']} dbname={database} user={role} password={password}"
+        )
+
+    def url(self, state: TowerState, role: str) -> str:
+        """The SQLAlchemy URL of the database called like its owning role."""
+        return f"postgresql+psycopg2://{role}:{self.roles[role]}@127.0.0.1:{state.ports['postgres']}/{role}"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write `text` so that no other user can read it at any moment, and a reader sees the old or the new file, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def credentials(home: Path) -> Credentials:
+    """The credentials of this home, generated at the first call."""
+    path = home / "secrets.json"
+    if path.exists():
+        return Credentials.model_validate_json(path.read_text())
+    made = Credentials(
+        roles={role: secrets.token_hex(16) for role in DATABASE_ROLES},
+        **{name: secrets.token_hex(24) for name in Credentials.model_fields if name != "roles"},
+    )
+    write_private(path, made.model_dump_json(indent=2))
+    return made
+
+
+def save(state: TowerState) -> None:
+    write_private(state.home / "state.json", json.dumps(state.model_dump(mode="json"), indent=2))
+
+
+def load(home: Path) -> TowerState:
+    """The state of the tower at `home`; raises NotFound when there is none."""
+    path = home / "state.json"
+    if not path.exists():
+        raise NotFound("a tower", str(home), "start one with `make up` or `make demo`")
+    return TowerState.model_validate_json(path.read_text())

@@ -1,0 +1,73 @@
+"""The routing table on disk, and which arm a patient belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import tempfile
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from medtower.domain.routing import Arm, Route, RoutingTable
+from medtower.errors import NotFound, Unavailable
+
+
+def read(path: Path) -> RoutingTable:
+    """The table published at `path`. Raises NotFound when there is none yet, Unavailable when the file is not a routing table."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise NotFound("the routing table", str(path), "the reconciler publishes it") from error
+    except OSError as error:
+        raise Unavailable("routing table", f"{path} cannot be read: {error.strerror}") from error
+    try:
+        return RoutingTable.model_validate_json(content)
+    except ValidationError as error:
+        where = ", ".join(sorted({".".join(map(str, e["loc"])) or "file" for e in error.errors()})[:3])
+        raise Unavailable("routing table", f"{path} is not a routing table ({where})") from error
+
+
+def publish(path: Path, table: RoutingTable) -> None:
+    """Put `table` at `path` in one step: a reader sees the old table or the new one, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(table.model_dump_json(indent=2))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself is durable only once the folder is
+    finally:
+        os.close(folder)
+
+
+def choose(route: Route, subject: str) -> Arm:
+    """The arm of `route` that `subject` (a pseudonym) belongs to. Raises Unavailable with the route's reason when it has no arms.
+
+    Weighted rendezvous hashing (Thaler & Ravishankar 1998, doi:10.1109/90.663936, with the weights of Schindelhauer & Schomaker 2005,
+    doi:10.1145/1073970.1074008): the same subject gets the same arm everywhere, and when an arm grows at another's cost nobody leaves it,
+    so the arms of a rollout are nested. The order of the arms does not matter.
+    """
+    if not route.arms:
+        raise Unavailable(f"model {route.model}", route.reason or "no version of it is ready")
+    if len(route.arms) == 1:
+        return route.arms[0]
+    return max(route.arms, key=lambda arm: _score(route.model, arm, subject))
+
+
+def _score(model: str, arm: Arm, subject: str) -> float:
+    digest = hashlib.blake2b(
+        f"{model}/{arm.version}/{subject}".encode(), digest_size=8, key=bytes.fromhex(arm.digest)
+    ).digest()
+    # the middle of one of 2^52 cells: never rounds to 0 or 1, where the logarithm has no use
+    uniform = ((int.from_bytes(digest, "big") >> 12) + 0.5) / 2**52
+    return -arm.weight / math.log(uniform)

@@ -1,0 +1,87 @@
+"""From a trained version in MLflow to a proposal people can review: gather the evidence, write the two pages, open the branch."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from medtower.adapters import contracts
+from medtower.adapters.git import Repository
+from medtower.domain.estimate import EvaluationReport
+from medtower.domain.verdict import Verdict
+from medtower.errors import MedtowerError, NotFound
+from medtower.releases.dossier import Provenance
+from medtower.reports.render import render
+from medtower.workflows.propose import propose
+from medtower.workflows.tower import Model, Tower
+
+LIBRARIES = ("medtower", "torch", "onnx", "onnxruntime", "numpy", "mlflow")
+SIGNED = ("evaluation.json", "gates.json", "model.yaml")
+PAGES = ("approval.md", "model_card.md")
+
+
+def open_proposal(tower: Tower, name: str, version: int, *, reason: str = "") -> str:
+    """Open (or find) the branch that proposes `version` of `name` and return its name.
+
+    Raises NotFound (no such version), GateFailed, Unavailable. Nothing serves because of this.
+    """
+    registered = tower.registry.version(name, version)
+    with tower.model(name) as model, tempfile.TemporaryDirectory(prefix="medtower-propose-") as place:
+        folder = Path(place) / name
+        for file in (*SIGNED, "training.json"):
+            tower.registry.fetch_file(registered.run_id, file, folder)
+        tower.registry.fetch_weights(registered.uri, folder)
+        training = json.loads((folder / "training.json").read_text())
+        provenance = Provenance(
+            mlflow_run=registered.run_id,
+            label=f"1.{version - 1}.0",
+            training_data_sha256=training["sha256"],
+            code_commit=code_commit(),
+            dependencies={library: metadata.version(library) for library in LIBRARIES},
+            reason=reason or training["reason"],
+            created_at=datetime.now(UTC).replace(microsecond=0),
+        )
+        told = facts(model, version, folder) | {"training": training, "provenance": provenance}
+        return propose(
+            tower.repository,
+            contract=contracts.read(folder),
+            version=version,
+            weights=folder / "model.onnx",
+            evidence={file: (folder / file).read_bytes() for file in SIGNED},
+            pages={page: render(f"{page}.j2", **told).encode() for page in PAGES},
+            provenance=provenance,
+        )
+
+
+def facts(model: Model, version: int, folder: Path) -> dict[str, object]:
+    """What the approval page and the model card tell: the candidate's evaluation and gates beside the champion's evaluation."""
+    return {
+        "contract": contracts.read(folder),
+        "cohort": model.cohort,
+        "version": version,
+        "replaces": model.release.version,
+        "evaluation": EvaluationReport.model_validate_json((folder / "evaluation.json").read_text()),
+        "champion": champion_evaluation(model),
+        "gates": [Verdict.model_validate(v) for v in json.loads((folder / "gates.json").read_text())],
+    }
+
+
+def champion_evaluation(model: Model) -> EvaluationReport | None:
+    """The evaluation that the serving version was released with; None when nothing serves."""
+    if model.release.version is None:
+        return None
+    path = model.folder / "dossiers" / str(model.release.version) / "evaluation.json"
+    if not path.exists():
+        raise NotFound(path.name, str(path.parent.name))
+    return EvaluationReport.model_validate_json(path.read_text())
+
+
+def code_commit() -> str:
+    """The commit of the code that trained; 'unknown' for an installation without its repository."""
+    try:
+        return Repository(Path(__file__).resolve().parents[3]).git("rev-parse", "HEAD").decode().strip()
+    except MedtowerError:
+        return "unknown"

@@ -1,0 +1,122 @@
+"""Propose a version: its dossier and the change of release.yaml, as one commit on a branch of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from medtower.adapters.git import MAIN, Checkout, Repository
+from medtower.domain.contract import Contract
+from medtower.domain.release import Manifest, Release
+from medtower.errors import Conflict, Refused
+from medtower.releases import dossier, policy, release_file
+from medtower.releases.dossier import Provenance
+from medtower.serving import config, golden
+from medtower.workflows import model_tree
+
+
+def propose(
+    repository: Repository,
+    *,
+    contract: Contract,
+    version: int,
+    weights: Path,
+    evidence: Mapping[str, bytes],
+    pages: Mapping[str, bytes],
+    provenance: Provenance,
+) -> str:
+    """Put `version` with its evidence on the branch promote/<model>-<version>, and return the branch's name.
+
+    `weights` is the ONNX file; `evidence` has evaluation.json, gates.json and model.yaml (the contract as trained), `pages` approval.md and
+    model_card.md. The same evidence proposed again changes nothing; a proposal whose base has moved is replaced, and must be approved again.
+    Raises GateFailed when a gate is not PROMOTE, Conflict when the number is used or the branch holds other evidence, Refused when the
+    number of inputs changes.
+    """
+    dossier.check_gates(contract.name, version, evidence["gates.json"])
+    base = model_tree.release_at(repository, MAIN, contract.name)
+    _check_unused(repository, contract, version)
+    name = model_tree.branch(contract.name, version)
+    with repository.checkout() as work:
+        files = {**evidence, **pages, **_derived(contract, weights)}
+        folder = work.folder / model_tree.path(contract.name)
+        _check_width(folder, files["config.pbtxt"])
+        manifest = dossier.build(
+            policy.dossier_of(folder, version),
+            contract,
+            version,
+            replaces=base.version,
+            weights=weights,
+            files=files,
+            provenance=provenance,
+        )
+        if _stands(repository, name, manifest):
+            return name
+        _write_release(folder, manifest, files)
+        work.commit(f"Evidence for {contract.name} {version} ({provenance.label})")
+        _push(repository, work, name)
+    return name
+
+
+def _derived(contract: Contract, weights: Path) -> dict[str, bytes]:
+    answers = golden.make(contract, weights)
+    return {
+        "golden.json": (answers.model_dump_json(indent=2) + "\n").encode(),
+        "config.pbtxt": config.render(contract).encode(),
+    }
+
+
+def _check_unused(repository: Repository, contract: Contract, version: int) -> None:
+    if repository.entries(f"{MAIN}:{model_tree.path(contract.name, 'dossiers', str(version))}"):
+        raise Conflict(
+            f"{contract.name} {version} is on {MAIN} already; a version number is never used twice"
+        )
+
+
+def _check_width(folder: Path, rendered: bytes) -> None:
+    """All versions of one Triton model share one config.pbtxt: with another number of inputs, no version could be kept warm for a rollback."""
+    current = folder / "config.pbtxt"
+    if release_file.read(folder).version is None or not current.is_file():
+        return
+    old, new = config.width(current.read_text()), config.width(rendered.decode())
+    if old != new:
+        raise Refused(
+            "inputs",
+            f"{folder.name} serves {old} inputs, this version takes {new}; give the new contract a new name",
+        )
+
+
+def _stands(repository: Repository, name: str, manifest: Manifest) -> bool:
+    """True when the branch holds the same evidence on the same base; False when there is none, or one on a base that has moved."""
+    tip = repository.head(name)
+    if tip is None:
+        return False
+    content = repository.read(
+        tip, model_tree.path(manifest.model, "dossiers", str(manifest.version), dossier.MANIFEST)
+    )
+    there = Manifest.model_validate_json(content) if content else None
+    if there is None or there.replaces != manifest.replaces:
+        return False
+    if there.model_copy(update={"created_at": manifest.created_at}) != manifest:
+        raise Conflict(f"{name} holds other evidence for this version; register the weights as a new version")
+    return True
+
+
+def _write_release(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    release = Release(
+        model=manifest.model,
+        version=manifest.version,
+        replaces=manifest.replaces,
+        digest=dossier.digest(manifest),
+        reason=manifest.reason,
+    )
+    (folder / release_file.NAME).write_bytes(release_file.render(release))
+    (folder / "config.pbtxt").write_bytes(files["config.pbtxt"])
+    if not (folder / "model.yaml").exists():
+        (folder / "model.yaml").write_bytes(files["model.yaml"])
+
+
+def _push(repository: Repository, work: Checkout, name: str) -> None:
+    stale = repository.head(name)
+    if stale:
+        repository.git("update-ref", "-d", f"refs/heads/{name}", stale)
+    work.push(name, expected=None)

@@ -1,0 +1,50 @@
+"""What one pass of the reconciler did."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ModelOutcome(BaseModel):
+    """One model after a pass: the version that git wants, the one that is routed to (None: none), and the failure if there was one.
+
+    `failure` is the error's class in snake case (a metric's label), `reason` its message or the release's own reason.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    desired: int | None
+    served: int | None
+    failure: str | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.failure:
+            return f"{self.model}: {self.served or 'no version'} serves, {self.desired} is desired: {self.reason}"
+        return f"{self.model}: {self.served or 'no version'} serves, as git says"
+
+
+class ReconcileReport(BaseModel):
+    """A whole pass over all models of `commit`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    commit: str
+    finished_at: datetime
+    outcomes: list[ModelOutcome]
+
+    @property
+    def ok(self) -> bool:
+        return all(o.failure is None for o in self.outcomes)
+
+    def get(self, model: str) -> ModelOutcome:
+        return next(o for o in self.outcomes if o.model == model)
+
+
+def failure_name(error: Exception) -> str:
+    """`DigestMismatch` → `digest_mismatch`: a closed set of label values."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()

@@ -1,0 +1,191 @@
+"""Track one model's performance: predictions against the ground truth known today, judged by the contract."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medtower.adapters.postgres import health, incidents, performance
+from medtower.adapters.postgres.predictions import Labelled
+from medtower.domain.contract import Contract
+from medtower.domain.estimate import Estimate, EvaluationReport, Status
+from medtower.domain.incident import Incident
+from medtower.domain.metric import METRICS
+from medtower.workflows.tower import Model, Tower
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+Judged = tuple[Estimate, Status]
+
+
+def track(name: str, tower: Tower | None = None, *, as_of: datetime | None = None) -> dict[str, object]:
+    """Compute, judge and keep the estimates of the version that serves `name`, as of `as_of` (default: now).
+
+    The same window and date computed again replace what was there. Returns a summary without any patient's data.
+    """
+    tower = tower or Tower()
+    moment = as_of or datetime.now(UTC)
+    with tower.model(name) as model:
+        if model.release.version is None:
+            return {"model": name, "version": None, "status": Status.INSUFFICIENT.value}
+        return _track(tower, model, model.release.version, moment)
+
+
+def _track(tower: Tower, model: Model, version: int, moment: datetime) -> dict[str, object]:
+    contract = model.contract
+    start = moment - timedelta(days=contract.tracking.window_days)
+    rows = tower.predictions.labelled(contract.name, version, start, moment, moment)
+    served = tower.predictions.window(contract.name, version, start, moment)
+    outcome = np.array(rows["outcome"], dtype=np.float64)
+    coverage = float(np.mean(~np.isnan(outcome))) if len(outcome) else 0.0
+    judged = _judge(contract, rows, outcome) + _latency(contract, served["latency_ms"])
+    day = moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    performance.save(
+        tower.database,
+        model=contract.name,
+        version=version,
+        window_start=day - timedelta(days=contract.tracking.window_days),
+        window_end=day,
+        as_of=day,
+        estimates=judged,
+        coverage=coverage,
+    )
+    _open_incident(tower, model, version, judged, moment)
+    path = _report(tower, contract, version, judged, coverage, start, moment)
+    health.record(tower.database, "track_performance", moment, model=contract.name)
+    worst = worst_status([s for e, s in judged if e.population == "all"])
+    log.info(
+        "tracked",
+        extra={"model": contract.name, "version": version, "n": len(outcome), "status": worst.value},
+    )
+    return {
+        "model": contract.name,
+        "version": version,
+        "n": len(outcome),
+        "labelled": int(np.sum(~np.isnan(outcome))),
+        "status": worst.value,
+        "critical": [e.metric for e, s in judged if s is Status.CRITICAL and e.population == "all"],
+        "report": str(path),
+    }
+
+
+def worst_status(statuses: list[Status]) -> Status:
+    """The gravest of the statuses; nothing known at all is INSUFFICIENT."""
+    order = [Status.CRITICAL, Status.WARNING, Status.OK, Status.INSUFFICIENT]
+    return min(statuses, key=order.index, default=Status.INSUFFICIENT)
+
+
+def _judge(contract: Contract, rows: Labelled, outcome: NDArray[np.float64]) -> list[Judged]:
+    from medtower.cohorts.encode import decode, populations
+    from medtower.evaluation.metrics import estimates
+
+    known = ~np.isnan(outcome)
+    if int(known.sum()) < contract.tracking.min_labelled:
+        return [(_unknown(metric, int(known.sum())), Status.INSUFFICIENT) for metric in contract.kpis]
+    frame = decode(rows["features"], contract)[known]
+    found = estimates(
+        contract,
+        outcome[known],
+        np.array(rows["prediction"], dtype=np.float64)[known],
+        populations(frame.reset_index(drop=True), contract),
+        seed=contract.training.seed,
+    )
+    return [(e, _status(contract, e)) for e in found]
+
+
+def _status(contract: Contract, estimate: Estimate) -> Status:
+    from medtower.evaluation import kpi
+
+    promised = contract.kpis.get(estimate.metric) or contract.service_levels.get(estimate.metric)
+    if promised is None:
+        return Status.OK if estimate.known else Status.INSUFFICIENT
+    return kpi.status(estimate, promised, METRICS[estimate.metric])
+
+
+def _unknown(metric: str, n: int) -> Estimate:
+    return Estimate(metric=metric, n=n, value=None, lower=None, upper=None, method="too few labels")
+
+
+def _latency(contract: Contract, milliseconds: list[float]) -> list[Judged]:
+    from medtower.statistics.quantile import quantile_interval
+
+    judged: list[Judged] = []
+    for metric, q in (("latency_p95", 0.95), ("latency_p99", 0.99)):
+        if metric not in contract.service_levels:
+            continue
+        found = quantile_interval(np.array(milliseconds, dtype=np.float64), q)
+        value, lower, upper = found or (None, None, None)
+        estimate = Estimate(
+            metric=metric,
+            n=len(milliseconds),
+            value=value,
+            lower=lower,
+            upper=upper,
+            method="order statistics",
+        )
+        judged.append((estimate, _status(contract, estimate)))
+    return judged
+
+
+def _open_incident(tower: Tower, model: Model, version: int, judged: list[Judged], moment: datetime) -> None:
+    critical = [e for e, s in judged if s is Status.CRITICAL and e.population == "all"]
+    if not critical:
+        return
+    dropped = performance_drop(model, version, judged)
+    incidents.open(
+        tower.database,
+        Incident(
+            key=f"{'drop' if dropped else 'kpi'}/{model.contract.name}/{version}",
+            model=model.contract.name,
+            version=version,
+            kind="kpi",
+            severity="critical",
+            summary=", ".join(f"{e.metric} {e.value:.3g} (n={e.n})" for e in critical if e.value is not None),
+            opened_at=moment,
+        ),
+    )
+
+
+def performance_drop(model: Model, version: int, judged: list[Judged]) -> bool:
+    """True when the primary metric is worse than at release by more than `retraining.drop`, by the near end of its interval."""
+    primary, metric = model.contract.gates.primary, METRICS[model.contract.gates.primary]
+    now = next((e for e, _ in judged if e.metric == primary and e.population == "all"), None)
+    evidence = model.folder / "dossiers" / str(version) / "evaluation.json"
+    if now is None or now.upper is None or now.lower is None or not evidence.exists():
+        return False
+    baseline = EvaluationReport.model_validate_json(evidence.read_text()).get(primary)
+    if baseline is None or baseline.value is None:
+        return False
+    drop = baseline.value - now.upper if metric.higher_is_better else now.lower - baseline.value
+    return drop > model.contract.retraining.drop
+
+
+def _report(
+    tower: Tower,
+    contract: Contract,
+    version: int,
+    judged: list[Judged],
+    coverage: float,
+    start: datetime,
+    moment: datetime,
+) -> Path:
+    from medtower.reports.publish import publish
+
+    return publish(
+        tower.settings.path("reports"),
+        f"{contract.name}/performance-{moment:%Y-%m-%d}.html",
+        "performance.html.j2",
+        contract=contract,
+        version=version,
+        judged=judged,
+        coverage=coverage,
+        window_start=start,
+        window_end=moment,
+        as_of=moment,
+    )

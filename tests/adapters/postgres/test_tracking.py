@@ -1,0 +1,193 @@
+"""Performance, drift, incidents and health: written again without a double row."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from medtower.adapters.postgres import drift, health, incidents, performance
+from medtower.adapters.postgres.database import Database
+from medtower.domain.drift import DriftFinding, DriftReport, Severity
+from medtower.domain.estimate import Estimate, Status
+from medtower.domain.incident import Incident
+from medtower.errors import InvalidInput, NotFound
+
+MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def database(clean_postgres) -> Database:
+    return Database(clean_postgres.dsn("medtower_airflow"))
+
+
+def estimate(metric: str = "auc_roc", value: float | None = 0.9, **changes) -> Estimate:
+    bound = None if value is None else 0.02
+    values = {
+        "metric": metric,
+        "n": 400,
+        "value": value,
+        "lower": value - bound if value and bound else None,
+        "upper": value + bound if value and bound else None,
+        "method": "delong",
+    }
+    return Estimate(**values | changes)
+
+
+def save(
+    database: Database, *estimates: tuple[Estimate, Status], as_of: datetime = MONDAY, **changes
+) -> None:
+    key = {"model": "als_risk", "version": 3, "window_start": MONDAY - 14 * DAY, "window_end": MONDAY}
+    performance.save(database, **key | changes, as_of=as_of, estimates=estimates, coverage=0.8)
+
+
+def test_tracking_a_window_again_replaces_its_rows(database):
+    save(database, (estimate(value=0.9), Status.OK), (estimate("f1", None, n=3), Status.INSUFFICIENT))
+    save(database, (estimate(value=0.7), Status.CRITICAL))
+    found = performance.latest(database, "als_risk")
+    assert [(t.estimate.metric, t.estimate.value, t.status) for t in found] == [
+        ("auc_roc", 0.7, Status.CRITICAL),
+        ("f1", None, Status.INSUFFICIENT),
+    ]
+    assert found[0].estimate == estimate(value=0.7)
+    assert (found[0].version, found[0].window_end, found[0].as_of, found[0].coverage) == (
+        3,
+        MONDAY,
+        MONDAY,
+        0.8,
+    )
+
+
+def test_the_latest_are_those_of_the_newest_date_of_each_model(database):
+    save(database, (estimate(value=0.9), Status.OK), as_of=MONDAY)
+    save(database, (estimate(value=0.8), Status.WARNING), as_of=MONDAY + DAY)
+    save(database, (estimate(value=0.6), Status.OK), model="alzheimer_risk")
+    assert [(t.model, t.estimate.value) for t in performance.latest(database)] == [
+        ("als_risk", 0.8),
+        ("alzheimer_risk", 0.6),
+    ]
+    assert performance.latest(database, "parkinsons_severity") == []
+
+
+def test_a_report_as_of_yesterday_stays_when_today_is_computed(database):
+    save(database, (estimate(value=0.9), Status.OK), as_of=MONDAY)
+    save(database, (estimate(value=0.8), Status.OK), as_of=MONDAY + DAY)
+    with database.transaction() as cursor:
+        cursor.execute("select value from medtower.performance order by as_of")
+        assert cursor.fetchall() == [(0.9,), (0.8,)]
+
+
+def test_a_status_without_a_number_must_be_insufficient(database):
+    with pytest.raises(InvalidInput, match="performance"):
+        save(database, (estimate(value=None), Status.OK))
+
+
+def test_no_estimates_are_no_rows(database):
+    save(database)
+    assert performance.latest(database) == []
+
+
+def finding(feature: str, severity: Severity = Severity.NONE, **changes) -> DriftFinding:
+    values = {
+        "test": "ks",
+        "statistic": 0.1,
+        "p_value": 0.2,
+        "q_value": 0.3,
+        "effect": 0.05,
+        "n_reference": 500,
+        "n_current": 300,
+        "severity": severity,
+    }
+    return DriftFinding(feature=feature, **values | changes)
+
+
+def report(*findings: DriftFinding, days: int = 0, version: int = 3) -> DriftReport:
+    end = MONDAY + days * DAY
+    return DriftReport(
+        model="als_risk", version=version, window_start=end - 7 * DAY, window_end=end, findings=list(findings)
+    )
+
+
+def test_a_drift_report_comes_back_as_it_was(database):
+    kept = report(
+        finding("age", Severity.SEVERE),
+        finding("flat", Severity.NO_VARIANCE, statistic=None, p_value=None, q_value=None, effect=None),
+        finding("prediction"),
+    )
+    drift.save(database, report(finding("age")))
+    drift.save(database, kept)
+    assert drift.latest(database, "als_risk") == kept
+
+
+def test_the_latest_report_is_that_of_the_newest_window(database):
+    drift.save(database, report(finding("age"), days=1))
+    drift.save(database, report(finding("age", Severity.SEVERE), days=0))
+    found = drift.latest(database, "als_risk")
+    assert found is not None
+    assert found.window_end == MONDAY + DAY
+    assert drift.latest(database, "alzheimer_risk") is None
+
+
+def test_a_features_history_is_newest_first_and_of_one_version(database):
+    for day, severity in enumerate([Severity.SEVERE, Severity.NONE, Severity.MODERATE]):
+        drift.save(database, report(finding("age", severity), finding("sex"), days=day))
+    drift.save(database, report(finding("age", Severity.SEVERE), days=9, version=4))
+    found = drift.history(database, "als_risk", 3, windows=2)
+    assert found == {"age": [Severity.MODERATE, Severity.NONE], "sex": [Severity.NONE, Severity.NONE]}
+
+
+def test_a_report_without_findings_leaves_no_row(database):
+    drift.save(database, report())
+    assert drift.latest(database, "als_risk") is None
+
+
+def incident(key: str = "kpi/als_risk/3", **changes) -> Incident:
+    values = {
+        "model": "als_risk",
+        "version": 3,
+        "kind": "kpi",
+        "severity": "critical",
+        "summary": "sensitivity below its bound",
+        "opened_at": MONDAY,
+    }
+    return Incident(key=key, **values | changes)
+
+
+def test_an_incident_opens_once(database):
+    assert incidents.open(database, incident())
+    assert not incidents.open(database, incident(summary="again"))
+    assert incidents.find(database) == [incident()]
+
+
+def test_an_incident_closes_once_with_its_first_resolution(database):
+    incidents.open(database, incident())
+    assert incidents.close(database, incident().key, at=MONDAY + DAY, resolution="reverted to 2")
+    assert not incidents.close(database, incident().key, at=MONDAY + 2 * DAY, resolution="other")
+    assert incidents.find(database)[0].resolution == "reverted to 2"
+    assert not incidents.open(database, incident())
+
+
+def test_closing_an_unknown_incident_names_it(database):
+    with pytest.raises(NotFound, match="kpi/nothing"):
+        incidents.close(database, "kpi/nothing", at=MONDAY, resolution="x")
+
+
+def test_incidents_are_found_by_model_and_by_being_open(database):
+    incidents.open(database, incident())
+    incidents.open(database, incident("b", model="alzheimer_risk", version=None, opened_at=MONDAY - DAY))
+    incidents.close(database, "b", at=MONDAY, resolution="done")
+    assert [i.key for i in incidents.find(database)] == ["b", "kpi/als_risk/3"]
+    assert [i.key for i in incidents.find(database, only_open=True)] == ["kpi/als_risk/3"]
+    assert [i.key for i in incidents.find(database, "alzheimer_risk")] == ["b"]
+
+
+def test_a_tasks_last_success_never_goes_back(database):
+    health.record(database, "track_performance", MONDAY, model="als_risk")
+    health.record(database, "track_performance", MONDAY - DAY, model="als_risk")
+    health.record(database, "reconcile_health", MONDAY - DAY)
+    health.record(database, "reconcile_health", MONDAY + DAY)
+    assert health.last_success(database) == {
+        ("reconcile_health", ""): MONDAY + DAY,
+        ("track_performance", "als_risk"): MONDAY,
+    }

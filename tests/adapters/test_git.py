@@ -1,0 +1,151 @@
+"""Real git: what the adapter promises about it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from medtower.adapters.git import Repository, one_line, seed
+from medtower.errors import Conflict, NotFound, Refused
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Repository:
+    models = tmp_path / "models" / "als_risk"
+    models.mkdir(parents=True)
+    (models / "model.yaml").write_text("name: als_risk\n")
+    return seed(tmp_path / "models.git", models.parent)
+
+
+def write(repository: Repository, name: str, text: str, message: str) -> str:
+    with repository.checkout() as work:
+        path = work.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        commit = work.commit(message)
+        work.push(expected=work.tip)
+    return commit
+
+
+def test_seeding_takes_the_models_once_and_leaves_the_source_alone(tmp_path: Path, bare: Repository) -> None:
+    assert bare.read("main", "triton_models/als_risk/model.yaml") == b"name: als_risk\n"
+    head = bare.head()
+    (tmp_path / "models" / "als_risk" / "model.yaml").write_text("changed: true\n")
+    assert seed(tmp_path / "models.git", tmp_path / "models").head() == head
+    assert not (tmp_path / "models" / ".git").exists()
+
+
+def test_seeding_leaves_ignored_files_out(tmp_path: Path) -> None:
+    source = tmp_path / "tree"
+    (source / "models" / "m1").mkdir(parents=True)
+    subprocess.run(["git", "init", "-q", str(source)], check=True)
+    (source / ".gitignore").write_text("secret*\n")
+    (source / "models" / "m1" / "model.yaml").write_text("name: m1\n")
+    (source / "models" / "m1" / "secret.txt").write_text("no\n")
+    entries = seed(tmp_path / "bare.git", source / "models").entries("main", recursive=True)
+    assert [e.path for e in entries] == ["triton_models/m1/model.yaml"]
+
+
+def test_a_repository_that_is_not_there_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="git repository"):
+        Repository(tmp_path)
+
+
+def test_the_head_is_read_from_loose_and_packed_refs(bare: Repository) -> None:
+    loose = bare.head()
+    bare.git("pack-refs", "--all")
+    assert not (bare.path / "refs" / "heads" / "main").exists()
+    assert bare.head() == loose
+    assert bare.head("nobody") is None
+
+
+def test_a_push_over_somebody_elses_commit_is_a_conflict(bare: Repository) -> None:
+    with bare.checkout() as slow:
+        (slow.folder / "mine").write_text("1")
+        slow.commit("Mine")
+        theirs = write(bare, "theirs", "2", "Theirs")
+        with pytest.raises(Conflict, match="somebody else"):
+            slow.push(expected=slow.tip)
+    assert bare.head() == theirs
+
+
+def test_a_push_and_a_deletion_happen_together_or_not_at_all(bare: Repository) -> None:
+    with bare.checkout() as work:
+        work.push("topic", expected=None)
+        assert work.tip is not None
+        (work.folder / "x").write_text("1")
+        work.commit("X")
+        with pytest.raises(Conflict):
+            work.push(expected=work.tip, delete=("topic", "0" * 39 + "1"))
+        assert bare.head() == work.tip
+        work.push(expected=work.tip, delete=("topic", work.tip))
+    assert bare.branches() == ["main"]
+
+
+def test_an_empty_commit_is_a_conflict(bare: Repository) -> None:
+    with bare.checkout() as work, pytest.raises(Conflict, match="nothing to commit"):
+        work.commit("Nothing")
+
+
+def test_an_export_holds_the_bytes_and_refuses_links(tmp_path: Path, bare: Repository) -> None:
+    bare.export("main:triton_models", tmp_path / "out")
+    assert (tmp_path / "out" / "als_risk" / "model.yaml").read_bytes() == b"name: als_risk\n"
+    with bare.checkout() as work:
+        (work.folder / "triton_models" / "als_risk" / "link").symlink_to("/etc/hostname")
+        work.commit("A link")
+        work.push(expected=work.tip)
+    with pytest.raises(Refused, match="als_risk/link is a link"):
+        bare.export("main:triton_models", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_attributes_in_the_tree_neither_hide_nor_change_exported_files(
+    tmp_path: Path, bare: Repository
+) -> None:
+    write(bare, "triton_models/als_risk/.gitattributes", "* export-ignore\n* export-subst\n", "Attributes")
+    bare.export("main:triton_models", tmp_path / "out")
+    assert (tmp_path / "out" / "als_risk" / "model.yaml").exists()
+
+
+def test_replacements_are_invisible(bare: Repository) -> None:
+    tip = write(bare, "triton_models/als_risk/model.yaml", "name: als_risk\n# 2\n", "Second")
+    bare.git("replace", tip, f"{tip}~1")
+    assert bare.read(tip, "triton_models/als_risk/model.yaml") == b"name: als_risk\n# 2\n"
+
+
+def test_the_users_configuration_and_hooks_are_not_obeyed(
+    tmp_path: Path, bare: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".gitconfig").write_text(
+        "[user]\nname = Someone\nemail = s@example.org\n[commit]\ngpgsign = true\n"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_DIR", os.devnull)
+    write(bare, "y", "1", "Yes")
+    assert bare.git("log", "-1", "--format=%an <%ae>").decode().strip() == "Medtower <medtower@localhost>"
+
+
+def test_the_receiving_repositorys_own_hook_is_obeyed(bare: Repository) -> None:
+    hook = bare.path / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho the policy says no >&2\nexit 1\n")
+    hook.chmod(0o755)
+    before = bare.head()
+    with pytest.raises(Refused, match="the policy says no"):
+        write(bare, "z", "1", "No")
+    assert bare.head() == before
+
+
+def test_the_log_of_a_path_is_newest_first(bare: Repository) -> None:
+    first = write(bare, "a", "1", "First")
+    write(bare, "b", "1", "Other")
+    second = write(bare, "a", "2", "Second")
+    assert [c.id for c in bare.log(path="a")] == [second, first]
+    assert bare.log(path="a", limit=1)[0].subject == "Second"
+
+
+def test_a_message_is_one_line() -> None:
+    assert one_line("a\nb\x00 c\u2028d" + "x" * 300) == ("a b c d" + "x" * 300)[:200]

@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from medtower.adapters import spool_tables
+from medtower.adapters.spool import Spool
+from medtower.domain.prediction import Outcome, Prediction
+from medtower.errors import Conflict, RecordUnavailable
+
+AT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+
+
+def prediction(request_id: str, body: str = "body") -> Prediction:
+    return Prediction(
+        request_id=request_id,
+        model="demo_risk",
+        version=1,
+        digest="a" * 64,
+        arm="champion",
+        subject="f" * 64,
+        event_time=AT,
+        features=[1.5, None],
+        prediction=0.25,
+        confidence=0.75,
+        requires_human_review=False,
+        latency_ms=0.4,
+        body_sha256=body,
+    )
+
+
+def outcome(request_id: str) -> Outcome:
+    return Outcome(request_id=request_id, model="demo_risk", value=1, observed_at=AT, arrived_at=AT)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool" / "predictions.sqlite"
+
+
+@pytest.fixture
+def spool(path: Path) -> Iterator[Spool]:
+    spool = Spool(path)
+    yield spool
+    spool.close()
+
+
+def keep(spool: Spool, *ids: str) -> None:
+    for future in [spool.record(prediction(i), f'{{"id": "{i}"}}') for i in ids]:
+        assert future.result(5).fresh
+
+
+def test_a_commit_waits_for_the_disk(path: Path, spool: Spool) -> None:
+    connection = spool_tables.connect(path)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    connection.close()
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_what_was_recorded_is_there_after_a_restart(path: Path, spool: Spool) -> None:
+    keep(spool, "r1", "r2")
+    spool.record_outcomes([outcome("r1")]).result(5)
+    spool.close()
+    again = Spool(path)
+    assert [w.item for w in again.waiting(10)] == [prediction("r1"), prediction("r2"), outcome("r1")]
+    assert again.answer("r2", "body") == '{"id": "r2"}'
+    assert again.depth()[0] == 3
+    again.close()
+
+
+def test_the_same_request_is_kept_once_and_answered_the_same(spool: Spool) -> None:
+    keep(spool, "r1")
+    second = spool.record(prediction("r1"), "another answer").result(5)
+    assert (second.answer, second.fresh) == ('{"id": "r1"}', False)
+    assert spool.depth()[0] == 1
+
+
+def test_the_same_request_id_with_another_body_is_a_conflict_for_it_alone(spool: Spool) -> None:
+    keep(spool, "r1")
+    bad, good = spool.record(prediction("r1", "other"), "{}"), spool.record(prediction("r2"), "{}")
+    with pytest.raises(Conflict, match="send a new request_id"):
+        bad.result(5)
+    assert good.result(5).fresh
+    with pytest.raises(Conflict):
+        spool.answer("r1", "other")
+    assert spool.answer("r3", "body") is None
+
+
+def test_requests_that_wait_together_share_one_commit(path: Path) -> None:
+    commits: list[str] = []
+
+    def traced(where: Path) -> sqlite3.Connection:
+        connection = spool_tables.connect(where)
+        connection.set_trace_callback(lambda s: commits.append(s) if s == "COMMIT" else None)
+        return connection
+
+    spool = Spool(path, connect=traced)
+    entered, release = threading.Event(), threading.Event()
+
+    def hold(_: sqlite3.Connection) -> None:
+        entered.set()
+        assert release.wait(5)
+
+    held = spool._submit(hold)
+    assert entered.wait(5)
+    waiting = [spool.record(prediction(f"r{n}"), "{}") for n in range(100)]
+    release.set()
+    held.result(5)
+    assert all(f.result(5).fresh for f in waiting)
+    spool.close()
+    assert len(commits) == 2
+
+
+def test_whoever_stopped_waiting_is_not_recorded(spool: Spool) -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def hold(_: sqlite3.Connection) -> None:
+        entered.set()
+        assert release.wait(5)
+
+    held = spool._submit(hold)
+    assert entered.wait(5)
+    given_up = spool.record(prediction("r1"), "{}")
+    assert given_up.cancel()
+    release.set()
+    held.result(5)
+    keep(spool, "r2")
+    assert [w.item for w in spool.waiting(10)] == [prediction("r2")]
+
+
+def test_shipped_rows_leave_and_the_last_answers_stay(path: Path) -> None:
+    spool = Spool(path, keep=2)
+    keep(spool, "r1", "r2", "r3", "r4")
+    third = spool.waiting(3)[-1].sequence
+    spool.dropped(third).result(5)
+    assert [w.item for w in spool.waiting(10)] == [prediction("r4")]
+    assert spool.answer("r1", "body") is None
+    assert spool.answer("r2", "body") is None
+    assert spool.answer("r3", "body") == '{"id": "r3"}'
+    spool.close()
+
+
+def test_an_answer_is_never_forgotten_while_its_prediction_waits(path: Path) -> None:
+    spool = Spool(path, keep=1)
+    keep(spool, *(f"r{n}" for n in range(20)))
+    spool.dropped(spool.waiting(1)[0].sequence).result(5)
+    assert spool.answer("r0", "body") is None
+    assert all(spool.answer(f"r{n}", "body") for n in range(1, 20))
+    spool.close()
+
+
+def test_sequence_numbers_are_not_used_again_after_the_outbox_was_empty(spool: Spool) -> None:
+    keep(spool, "r1")
+    first = spool.waiting(1)[0].sequence
+    spool.dropped(first).result(5)
+    assert spool.depth() == (0, 0.0)
+    keep(spool, "r2")
+    assert spool.waiting(1)[0].sequence > first
+
+
+def test_the_oldest_row_ages(spool: Spool) -> None:
+    keep(spool, "r1")
+    depth, oldest = spool.depth()
+    assert depth == 1
+    assert 0 <= oldest < 5
+
+
+def test_a_full_spool_refuses_and_takes_again_when_there_is_room(path: Path) -> None:
+    pages = [30]
+
+    def small(where: Path) -> sqlite3.Connection:
+        connection = spool_tables.connect(where)
+        connection.execute(f"PRAGMA max_page_count={pages[0]}")
+        return connection
+
+    spool = Spool(path, connect=small)
+    kept = 0
+    with pytest.raises(RecordUnavailable, match="full"):
+        for kept in range(1000):
+            spool.record(prediction(f"r{kept}"), "x" * 500).result(5)
+    assert spool.depth()[0] == kept
+    assert spool.answer(f"r{kept}", "body") is None
+    assert spool.failure
+    pages[0] = 1000
+    keep(spool, f"r{kept}")
+    assert spool.failure is None
+    assert spool.depth()[0] == kept + 1
+    spool.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_really_full_disk_refuses_and_takes_again_when_there_is_room(small_disk: Path) -> None:
+    spool = Spool(small_disk / "predictions.sqlite")
+    keep(spool, "r1")
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(b"\0" * 4096)
+    with pytest.raises(RecordUnavailable):
+        for n in range(200):
+            spool.record(prediction(f"full{n}"), "x" * 4000).result(5)
+    acknowledged = spool.depth()[0]
+    filler.unlink()
+    keep(spool, "r2")
+    assert spool.depth()[0] == acknowledged + 1
+    assert spool.answer("r1", "body")
+    spool.close()
+
+
+class _BrokenDisk(sqlite3.Connection):
+    code = sqlite3.SQLITE_IOERR_FSYNC
+
+    def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:  # type: ignore[override]
+        if sql == "COMMIT":
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = self.code
+            raise error
+        return super().execute(sql, *parameters)  # type: ignore[arg-type]
+
+
+def test_after_a_failed_fsync_nothing_is_tried_again(path: Path) -> None:
+    broken = [True]
+
+    def connect(where: Path) -> sqlite3.Connection:
+        if not broken[0]:
+            return spool_tables.connect(where)
+        return sqlite3.connect(where, isolation_level=None, check_same_thread=False, factory=_BrokenDisk)
+
+    spool = Spool(path, connect=connect)
+    with pytest.raises(RecordUnavailable, match="disk I/O error"):
+        spool.record(prediction("r1"), "{}").result(5)
+    broken[0] = False
+    with pytest.raises(RecordUnavailable, match="restart the gateway"):
+        spool.record(prediction("r1"), "{}").result(5)
+    spool.close()
+
+
+def test_a_job_that_fails_in_any_way_does_not_end_the_writer(spool: Spool) -> None:
+    def wrong(_: sqlite3.Connection) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(RecordUnavailable):
+        spool._submit(wrong).result(5)
+    keep(spool, "r1")
+
+
+def test_a_closed_spool_refuses(spool: Spool) -> None:
+    spool.close()
+    spool.close()
+    with pytest.raises(RecordUnavailable, match="closed"):
+        spool.probe().result(5)
+    with pytest.raises(RecordUnavailable, match="cannot be read"):
+        spool.waiting(1)
+
+
+def test_what_waits_at_the_close_is_written(path: Path) -> None:
+    spool = Spool(path)
+    futures = [spool.record(prediction(f"r{n}"), "{}") for n in range(1500)]
+    spool.close()
+    assert all(f.result(0).fresh for f in futures)
+
+
+def test_when_too_many_wait_for_the_disk_the_next_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medtower.adapters.spool.WAITING", 3)
+    spool = Spool(path)
+    entered, release = threading.Event(), threading.Event()
+
+    def hold(_: sqlite3.Connection) -> None:
+        entered.set()
+        assert release.wait(5)
+
+    spool._submit(hold)
+    assert entered.wait(5)
+    for n in range(3):
+        spool.record(prediction(f"r{n}"), "{}")
+    with pytest.raises(RecordUnavailable, match="3 requests wait"):
+        spool.probe().result(5)
+    release.set()
+    spool.close()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordUnavailable, match="cannot be opened"):
+        Spool(tmp_path / "file" / "predictions.sqlite")
+    (tmp_path / "noise").write_bytes(b"this is no database" * 100)
+    with pytest.raises(RecordUnavailable, match="cannot be opened"):
+        Spool(tmp_path / "noise")

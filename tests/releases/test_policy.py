@@ -1,0 +1,284 @@
+"""Policy on a real signed dossier: what is whole passes, and every change is refused with the place that broke."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.fixtures.releases import ENVIRONMENT, ROLES, World, make_key, signer_line
+
+from medtower.domain.contract import Role
+from medtower.domain.release import Manifest
+from medtower.errors import (
+    ApprovalInvalid,
+    ApprovalMissing,
+    DigestMismatch,
+    MedtowerError,
+    NotFound,
+    Refused,
+    Unavailable,
+)
+from medtower.releases import approvals, dossier, policy
+
+Approved = tuple[World, Path]
+
+
+@pytest.fixture
+def tree(approved: Approved, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(approved[1], tmp_path / "sum_model"))
+
+
+def verify(approved: Approved, tree: Path, environment: str = ENVIRONMENT) -> Manifest | None:
+    return policy.verify(tree, approved[0].trust_root, environment)[1]
+
+
+def resign(approved: Approved, tree: Path, role: Role, *, key: Path | None = None, **changes: object) -> None:
+    """Sign `role`'s statement anew, with changes that a forger would make."""
+    place = tree / "dossiers" / "1"
+    signed = approvals.statement(dossier.read(place), role, World.person(role), ENVIRONMENT).model_copy(
+        update=changes
+    )
+    content, signature = approvals.sign(signed, key or approved[0].keys[role])
+    (place / "approvals" / f"{role}.json").write_bytes(content)
+    (place / "approvals" / f"{role}.sig").write_bytes(signature)
+
+
+def test_an_approved_release_passes_offline(approved: Approved, tree: Path) -> None:
+    release, manifest = policy.verify(tree, approved[0].trust_root, ENVIRONMENT)
+    assert release.version == 1 and manifest is not None
+    assert release.digest == dossier.digest(manifest)
+
+
+def test_the_release_of_no_model_needs_no_dossier(approved: Approved, tmp_path: Path) -> None:
+    folder = tmp_path / "sum_model"
+    folder.mkdir()
+    assert policy.verify(folder, approved[0].trust_root, ENVIRONMENT)[1] is None
+    (folder / "release.yaml").write_text("model: sum_model\nversion: null\nreason: withdrawn\n")
+    release, manifest = policy.verify(folder, approved[0].trust_root, ENVIRONMENT)
+    assert (release.reason, manifest) == ("withdrawn", None)
+
+
+def _extra(folder: Path) -> None:
+    (folder / "notes.txt").write_text("x")
+
+
+def _missing(folder: Path) -> None:
+    (folder / "evaluation.json").unlink()
+
+
+def _renamed(folder: Path) -> None:
+    (folder / "golden.json").rename(folder / "silver.json")
+
+
+def _symlink(folder: Path) -> None:
+    (folder / "gates.json").rename(folder.parent / "elsewhere.json")
+    (folder / "gates.json").symlink_to(folder.parent / "elsewhere.json")
+
+
+def _hard_link(folder: Path) -> None:
+    os.link(folder / "gates.json", folder.parent / "elsewhere.json")
+
+
+def _extra_approval(folder: Path) -> None:
+    shutil.copyfile(folder / "approvals" / "final.sig", folder / "approvals" / "owner.sig")
+
+
+def _linked_folder(folder: Path) -> None:
+    (folder / "approvals").rename(folder.parent / "approvals-elsewhere")
+    (folder / "approvals").symlink_to(folder.parent / "approvals-elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (_extra, "notes.txt does not belong"),
+        (_missing, "evaluation.json is missing"),
+        (_renamed, "silver.json does not belong"),
+        (_symlink, "gates.json is a link"),
+        (_hard_link, "gates.json is a link"),
+        (_extra_approval, "approvals/owner.sig does not belong"),
+        (_linked_folder, "approvals is not a plain directory"),
+    ],
+)
+def test_a_dossier_with_other_files_is_refused_naming_the_file(
+    approved: Approved, tree: Path, spoil: Callable[[Path], None], named: str
+) -> None:
+    spoil(tree / "dossiers" / "1")
+    with pytest.raises(Refused, match=named):
+        verify(approved, tree)
+
+
+def test_no_changed_byte_anywhere_in_a_dossier_is_accepted(approved: Approved, tree: Path) -> None:
+    rng = np.random.default_rng(20260101)
+    files = sorted(p for p in (tree / "dossiers").rglob("*") if p.is_file())
+    for attempt in range(120):
+        path = files[attempt % len(files)]
+        whole = path.read_bytes()
+        spoilt = bytearray(whole)
+        spoilt[rng.integers(len(whole))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(spoilt)
+        with pytest.raises(MedtowerError):
+            verify(approved, tree)
+        path.write_bytes(whole)
+    assert verify(approved, tree) is not None
+
+
+def test_white_space_in_the_manifest_or_around_a_signature_counts_as_a_change(
+    approved: Approved, tree: Path
+) -> None:
+    for name in ("manifest.json", "approvals/final.sig", "approvals/final.json"):
+        path = tree / "dossiers" / "1" / name
+        whole = path.read_bytes()
+        path.write_bytes(whole + b"\n")
+        with pytest.raises(Refused):
+            verify(approved, tree)
+        path.write_bytes(whole)
+
+
+def test_a_release_edited_after_approval_is_refused(approved: Approved, tree: Path) -> None:
+    path = tree / "release.yaml"
+    whole = path.read_text()
+    for old, new, error in (
+        ("version: 1", "version: 2", NotFound),
+        ("replaces: null", "replaces: 7", Refused),
+        ("reason: first version", "reason: urgent", Refused),
+        ("digest: ", "digest: f", Refused),
+    ):
+        path.write_text(whole.replace(old, new))
+        assert path.read_text() != whole
+        with pytest.raises(error):
+            verify(approved, tree)
+    path.write_text(whole.replace("digest: '", "digest: ").replace("model: sum_model", "model: other_model"))
+    with pytest.raises(Refused, match="cannot be renamed"):
+        verify(approved, tree)
+
+
+def test_another_digest_in_the_release_is_a_mismatch(approved: Approved, tree: Path) -> None:
+    digest = dossier.digest(dossier.read(tree / "dossiers" / "1"))
+    path = tree / "release.yaml"
+    path.write_text(path.read_text().replace(digest, "f" * 64))
+    with pytest.raises(DigestMismatch, match=r"manifest\.json"):
+        verify(approved, tree)
+
+
+def test_a_renamed_model_is_refused(approved: Approved, tree: Path) -> None:
+    renamed = tree.rename(tree.parent / "other_model")
+    release = renamed / "release.yaml"
+    release.write_text(release.read_text().replace("sum_model", "other_model"))
+    with pytest.raises(Refused, match="another model"):
+        verify(approved, renamed)
+
+
+def test_config_pbtxt_must_be_the_signed_one(approved: Approved, tree: Path) -> None:
+    (tree / "config.pbtxt").write_text((tree / "config.pbtxt").read_text().replace("1024", "1025"))
+    with pytest.raises(DigestMismatch, match=r"sum_model/config\.pbtxt"):
+        verify(approved, tree)
+
+
+def test_a_missing_approval_names_the_role(approved: Approved, tree: Path) -> None:
+    (tree / "dossiers" / "1" / "approvals" / "clinical.sig").unlink()
+    with pytest.raises(ApprovalMissing, match="lacks the approval of clinical") as caught:
+        verify(approved, tree)
+    assert caught.value.roles == ["clinical"]
+
+
+def test_an_approval_for_another_environment_is_refused(approved: Approved, tree: Path) -> None:
+    with pytest.raises(ApprovalInvalid, match="another environment"):
+        verify(approved, tree, "production")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"version": 2}, {"model": "other_model"}, {"digest": "f" * 64}, {"replaces": 3}, {"environment": "lab"}],
+    ids=lambda c: next(iter(c)),
+)
+def test_a_valid_signature_over_something_else_is_refused(
+    approved: Approved, tree: Path, changes: dict[str, object]
+) -> None:
+    resign(approved, tree, "clinical", **changes)
+    with pytest.raises(ApprovalInvalid, match=f"clinical approval.*another {next(iter(changes))}"):
+        verify(approved, tree)
+
+
+def test_a_clinical_signature_shown_as_compliance_is_refused(approved: Approved, tree: Path) -> None:
+    place = tree / "dossiers" / "1" / "approvals"
+    for end in (".json", ".sig"):
+        shutil.copyfile(place / f"clinical{end}", place / f"compliance{end}")
+    with pytest.raises(ApprovalInvalid, match=r"compliance approval.*another role"):
+        verify(approved, tree)
+    # with the role's name rewritten, the signature no longer covers the text
+    statement = (place / "compliance.json").read_text().replace('"role": "clinical"', '"role": "compliance"')
+    (place / "compliance.json").write_text(statement.replace("clinical@", "compliance@"))
+    with pytest.raises(ApprovalInvalid, match="does not verify"):
+        verify(approved, tree)
+
+
+def test_a_namespace_of_another_role_is_refused(approved: Approved, tree: Path) -> None:
+    """The compliance reviewer's own key, on the compliance statement, but signed in the clinical namespace."""
+    place = tree / "dossiers" / "1"
+    signed = approvals.statement(dossier.read(place), "compliance", World.person("compliance"), ENVIRONMENT)
+    wrong = signed.model_copy(update={"role": "clinical"})
+    _, signature = approvals.sign(wrong, approved[0].keys["compliance"])
+    (place / "approvals" / "compliance.json").write_bytes(approvals.text(signed))
+    (place / "approvals" / "compliance.sig").write_bytes(signature)
+    with pytest.raises(ApprovalInvalid, match="does not verify"):
+        verify(approved, tree)
+
+
+def test_one_person_in_two_roles_is_refused(approved: Approved, tree: Path, tmp_path: Path) -> None:
+    key = make_key(tmp_path, "second")
+    trust = tmp_path / "trust"
+    trust.write_text(approved[0].trust_root.read_text() + signer_line("technical@example.org", "final", key))
+    resign(approved, tree, "final", key=key, approver="technical@example.org")
+    with pytest.raises(ApprovalInvalid, match="same person or key already approved as technical"):
+        policy.verify(tree, trust, ENVIRONMENT)
+
+
+def test_one_key_of_two_persons_is_refused(approved: Approved, tree: Path, tmp_path: Path) -> None:
+    shared = approved[0].keys["technical"]
+    trust = tmp_path / "trust"
+    trust.write_text(approved[0].trust_root.read_text() + signer_line("other@example.org", "final", shared))
+    resign(approved, tree, "final", key=shared, approver="other@example.org")
+    with pytest.raises(ApprovalInvalid, match="same person or key"):
+        policy.verify(tree, trust, ENVIRONMENT)
+
+
+def test_a_stranger_and_a_strangers_key_are_refused(approved: Approved, tree: Path, tmp_path: Path) -> None:
+    resign(approved, tree, "final", approver="stranger@example.org")
+    with pytest.raises(ApprovalInvalid, match="not allowed to sign as final"):
+        verify(approved, tree)
+    resign(approved, tree, "final", key=make_key(tmp_path, "stranger"))
+    with pytest.raises(ApprovalInvalid, match="does not verify"):
+        verify(approved, tree)
+
+
+def test_a_manifest_that_asks_for_fewer_approvals_than_the_contract_is_refused(
+    approved: Approved, tree: Path
+) -> None:
+    place = tree / "dossiers" / "1"
+    weak = dossier.read(place).model_copy(update={"approvals": list(ROLES[:1])})
+    (place / "manifest.json").write_bytes(dossier.render(weak))
+    for role in ROLES[1:]:
+        for end in (".json", ".sig"):
+            (place / "approvals" / f"{role}{end}").unlink()
+    with pytest.raises(Refused, match="approval roles"):
+        verify(approved, tree)
+
+
+def test_a_missing_ssh_keygen_says_what_to_install(
+    approved: Approved, tree: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Unavailable, match="install the package openssh-client"):
+        verify(approved, tree)
+
+
+def test_a_statement_reads_as_a_sentence_a_line(approved: Approved, tree: Path) -> None:
+    text = (tree / "dossiers" / "1" / "approvals" / "clinical.json").read_text()
+    assert json.loads(text)["meaning"].startswith("I reviewed the intended use")
+    assert text.count("\n") > 10

@@ -1,0 +1,442 @@
+"""The reconciler on real git, real keys and a real Triton."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from tests.fixtures.onnx_models import linear
+from tests.fixtures.releases import ENVIRONMENT, World
+from tests.fixtures.triton import TritonProcess
+
+from medtower.adapters.triton import Triton
+from medtower.domain.audit_event import AuditEvent
+from medtower.domain.release import Manifest
+from medtower.errors import Conflict, Unavailable
+from medtower.local.health import poll
+from medtower.releases import dossier
+from medtower.serving import routing
+from medtower.workflows import reconcile_model
+from medtower.workflows.reconcile import Reconciler
+from medtower.workflows.reconcile_metrics import ReconcileMetrics
+from medtower.workflows.rollback import rollback
+
+numbers = itertools.count(1)
+ROW: list[float | None] = [1.0, 2.0, 3.0]
+
+
+class Scene:
+    """A world, its reconciler and what it said, against the session's Triton. `model` is a name that no other scene uses."""
+
+    def __init__(self, root: Path, process: TritonProcess, triton: Triton) -> None:
+        self.model = f"model_{next(numbers)}"
+        self.world = World(root, self.model, roles=("technical", "final"))
+        self.process, self.triton, self.routing = process, triton, root / "routing.json"
+        self.events: list[AuditEvent] = []
+        self.start()
+
+    def start(self) -> None:
+        """A new reconciler, as after kill -9: nothing in memory."""
+        self.registry = CollectorRegistry()
+        self.reconciler = Reconciler(
+            repository=self.world.repository.path,
+            store=self.process.store,
+            routing_path=self.routing,
+            triton=self.triton,
+            trust_root=self.world.trust_root,
+            environment=ENVIRONMENT,
+            fetch=self.world.fetch,
+            on_event=self.events.append,
+            metrics=ReconcileMetrics(self.registry),
+        )
+
+    def promote(self, version: int) -> str:
+        return self.world.promote(self.model, version)
+
+    def once(self) -> str:
+        """One pass; returns the failure's name, or 'ok'."""
+        return self.reconciler.once().get(self.model).failure or "ok"
+
+    def routed(self) -> int | None:
+        return reconcile_model.served(routing.read(self.routing).routes[self.model])
+
+    def answer(self) -> float:
+        """What a client of the routing table gets, less the row's sum: the version's number."""
+        version = self.routed()
+        assert version is not None
+        return self.triton.infer(self.model, version, [ROW])[0] - 6.0
+
+    def ready(self) -> set[int]:
+        return reconcile_model.ready(self.triton, self.model)
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        stop = threading.Event()
+        thread = threading.Thread(target=self.reconciler.watch, args=(stop,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def triton(triton_process: TritonProcess) -> Iterator[Triton]:
+    with Triton(triton_process.url, triton_process.admin_key) as client:
+        yield client
+
+
+@pytest.fixture
+def scene(tmp_path: Path, triton_process: TritonProcess, triton: Triton) -> Scene:
+    return Scene(tmp_path, triton_process, triton)
+
+
+def test_nothing_is_routed_before_the_first_promotion(scene: Scene) -> None:
+    assert scene.once() == "ok"
+    route = routing.read(scene.routing).routes[scene.model]
+    assert (route.arms, route.reason) == ([], "not released yet")
+    assert scene.metric("medtower_served_version", model=scene.model) == 0
+
+
+def test_a_promotion_is_fetched_loaded_tried_and_routed(scene: Scene) -> None:
+    commit = scene.promote(1)
+    assert scene.once() == "ok"
+    assert scene.answer() == 1.0
+    table = routing.read(scene.routing)
+    assert table.commit == commit
+    manifest_digest = dossier.digest(_manifest(scene, 1))
+    assert [(a.version, a.digest, a.weight) for a in table.routes[scene.model].arms] == [
+        (1, manifest_digest, 100)
+    ]
+    assert [str(e).split(" ", 2)[2] for e in scene.events] == [f"reconciler serves {scene.model} 1"]
+    assert scene.metric("medtower_served_version", model=scene.model) == 1
+    assert scene.metric("medtower_desired_version", model=scene.model) == 1
+    assert (scene.metric("medtower_model_load_seconds", model=scene.model, version="1") or 0) > 0
+    assert (scene.metric("medtower_reconcile_last_success_timestamp_seconds") or 0) > 0
+
+
+def _manifest(scene: Scene, version: int) -> Manifest:
+    folder = scene.world.root / f"manifest-{version}"
+    scene.world.repository.export(f"main:triton_models/{scene.model}/dossiers/{version}", folder)
+    return dossier.read(folder)
+
+
+def test_a_second_pass_changes_nothing_and_says_nothing(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    config = scene.process.store / scene.model / "config.pbtxt"
+    before, fetched, told = config.stat().st_mtime_ns, scene.world.fetches, len(scene.events)
+    assert scene.once() == "ok"
+    assert (config.stat().st_mtime_ns, scene.world.fetches, len(scene.events)) == (before, fetched, told)
+
+
+def test_the_previous_version_stays_warm_and_older_ones_are_dropped(scene: Scene) -> None:
+    for version in (1, 2, 3):
+        scene.promote(version)
+        assert scene.once() == "ok"
+    assert scene.answer() == 3.0
+    assert scene.ready() == {2, 3}
+
+
+def test_a_revert_takes_the_old_version_back_and_no_request_fails(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    answers: list[float] = []
+    failures: list[Exception] = []
+    stop = threading.Event()
+
+    def client() -> None:
+        while not stop.is_set():
+            try:
+                answers.append(scene.answer())
+            except Exception as error:
+                failures.append(error)
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    try:
+        with scene.watching():
+            bad = scene.promote(2)
+            poll(lambda: bool(answers) and answers[-1] == 2.0, part="promotion", deadline=60)
+            fetched = scene.world.fetches
+            scene.world.shelf_open = False  # a rollback needs no MLflow
+            scene.world.revert(bad)
+            poll(lambda: answers[-1] == 1.0, part="revert", deadline=60)
+    finally:
+        stop.set()
+        thread.join()
+    assert failures == []
+    assert set(answers) == {1.0, 2.0} and len(answers) > 50
+    assert scene.world.fetches == fetched
+    assert scene.ready() == {1, 2}
+
+
+def test_one_changed_byte_in_the_store_is_refused_named_and_fetched_afresh(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    spoil(scene.process.store / scene.model / "1" / "model.onnx")
+    assert scene.once() == "ok"
+    assert "1/model.onnx has sha256" in scene.events[-1].details["reason"]
+    assert scene.world.fetches == 2
+    assert scene.answer() == 1.0
+
+
+def spoil(path: Path) -> None:
+    """Change one byte as someone with access to the disk could."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+def test_changed_weights_that_cannot_be_fetched_again_leave_the_incumbent_in_memory(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    spoil(scene.process.store / scene.model / "1" / "model.onnx")
+    scene.world.shelf_open = False
+    assert scene.once() == "unavailable"
+    assert scene.answer() == 1.0
+    scene.world.shelf_open = True
+    assert scene.once() == "ok"
+
+
+def test_wrong_weights_on_the_shelf_never_reach_triton(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    scene.promote(2)
+    linear(scene.world.shelf / scene.model / "2.onnx", 3, offset=666.0)
+    assert scene.once() == "digest_mismatch"
+    assert (scene.answer(), scene.ready()) == (1.0, {1})
+    assert not (scene.process.store / scene.model / "2").exists()
+    assert scene.metric("medtower_reconcile_failures_total", model=scene.model, reason="digest_mismatch") == 1
+    assert scene.metric("medtower_desired_version", model=scene.model) == 2
+    assert scene.metric("medtower_served_version", model=scene.model) == 1
+
+
+def test_mlflow_down_keeps_the_incumbent_and_the_next_pass_catches_up(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    scene.promote(2)
+    scene.world.shelf_open = False
+    outcome = scene.reconciler.once().get(scene.model)
+    assert (outcome.failure, outcome.served, outcome.desired) == ("unavailable", 1, 2)
+    assert "MLflow is unavailable" in outcome.reason and "1 serves, 2 is desired" in str(outcome)
+    assert scene.answer() == 1.0
+    scene.world.shelf_open = True
+    assert scene.once() == "ok"
+    assert scene.answer() == 2.0
+
+
+def test_an_unapproved_release_pushed_to_main_does_not_serve(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    path = f"triton_models/{scene.model}/release.yaml"
+    text = (scene.world.repository.read("main", path) or b"").decode()
+    scene.world.write(path, text.replace("first version", "another reason"))
+    assert scene.once() == "refused"
+    assert (scene.events[-1].action, scene.answer()) == ("refuses", 1.0)
+    told = len(scene.events)
+    scene.once()
+    assert len(scene.events) == told  # said once, counted every time
+    assert scene.metric("medtower_reconcile_failures_total", model=scene.model, reason="refused") == 2
+
+
+def test_a_model_that_never_served_and_may_not_is_routed_nowhere_with_the_reason(scene: Scene) -> None:
+    scene.promote(1)
+    scene.world.trust_root.write_text("")
+    assert scene.once() == "approval_invalid"
+    route = routing.read(scene.routing).routes[scene.model]
+    assert route.arms == [] and "not allowed to sign" in route.reason
+
+
+def test_golden_answers_that_differ_keep_the_incumbent_and_drop_the_version(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.promote(1)
+    scene.once()
+    scene.promote(2)
+    real = scene.triton.infer
+
+    def other_hardware(model: str, version: int, rows: list[list[float | None]]) -> list[float]:
+        return [value + (0.5 if version == 2 else 0) for value in real(model, version, rows)]
+
+    monkeypatch.setattr(scene.triton, "infer", other_hardware)
+    assert scene.once() == "model_misbehaved"
+    assert (scene.routed(), scene.ready()) == (1, {1})
+    # held back: the next pass does not load it again
+    config = scene.process.store / scene.model / "config.pbtxt"
+    before = config.stat().st_mtime_ns
+    assert scene.once() == "model_misbehaved"
+    assert config.stat().st_mtime_ns == before
+    monkeypatch.undo()
+    scene.start()
+    assert scene.once() == "ok"
+    assert scene.answer() == 2.0
+
+
+def test_the_release_of_no_model_routes_nowhere_and_says_why(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    path = f"triton_models/{scene.model}/release.yaml"
+    scene.world.write(path, f"model: {scene.model}\nversion: null\nreason: withdrawn by the owner\n")
+    assert scene.once() == "ok"
+    route = routing.read(scene.routing).routes[scene.model]
+    assert (route.arms, route.reason) == ([], "withdrawn by the owner")
+
+
+def test_a_model_gone_from_git_is_withdrawn(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    with scene.world.repository.checkout() as work:
+        shutil.rmtree(work.folder / "triton_models" / scene.model)
+        (work.folder / "triton_models" / "README.md").write_text("none\n")
+        work.commit("Remove the model")
+        work.push(expected=work.tip)
+    scene.reconciler.once()
+    assert scene.model not in routing.read(scene.routing).routes
+    assert scene.ready() == set()
+
+
+def test_another_number_of_inputs_is_refused_while_the_incumbent_serves(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    scene.world.write(f"triton_models/{scene.model}/config.pbtxt", "name: 'x'\n")
+    assert scene.once() == "digest_mismatch"
+    assert scene.answer() == 1.0
+
+
+def test_one_broken_model_does_not_stop_the_others(scene: Scene) -> None:
+    scene.promote(1)
+    scene.world.write("triton_models/broken_model/release.yaml", "version: [\n")
+    report = scene.reconciler.once()
+    assert report.get("broken_model").failure == "refused"
+    assert report.get(scene.model).failure is None
+    assert not report.ok
+
+
+def test_a_killed_and_restarted_triton_is_loaded_again(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    scene.promote(2)
+    with scene.watching():
+        poll(lambda: scene.routed() == 2, part="promotion", deadline=60)
+        scene.process.kill()
+        scene.process.start()
+        poll(lambda: scene.ready() == {1, 2}, part="recovery", deadline=60)
+    assert scene.answer() == 2.0
+
+
+def test_a_restarted_triton_gets_the_incumbent_back_while_git_asks_for_what_may_not_serve(
+    scene: Scene,
+) -> None:
+    scene.promote(1)
+    scene.once()
+    scene.promote(2)
+    linear(scene.world.shelf / scene.model / "2.onnx", 3, offset=666.0)
+    scene.process.kill()
+    scene.process.start()
+    assert scene.once() == "digest_mismatch"
+    assert scene.answer() == 1.0
+
+
+def test_triton_down_is_named_and_the_routes_stay(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    scene.process.kill()
+    try:
+        assert scene.once() == "unavailable"
+        assert scene.routed() == 1
+    finally:
+        scene.process.start()
+    assert scene.once() == "ok"
+
+
+STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "before the load": lambda patch: patch.setattr(Triton, "load", _die),
+    "after the load": lambda patch: patch.setattr("medtower.serving.golden.check", _die),
+    "before publishing": lambda patch: patch.setattr(routing, "publish", _die),
+    "while fetching": lambda patch: patch.setattr("medtower.serving.store.Store.place", _die),
+    "after publishing": lambda patch: patch.setattr(
+        "medtower.serving.routing.publish", _publish_and_die(routing.publish)
+    ),
+}
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing in the code may catch it."""
+
+
+def _die(*_: object, **__: object) -> None:
+    raise Killed
+
+
+def _publish_and_die(real: Callable[..., None]) -> Callable[..., None]:
+    def publish(*arguments: object) -> None:
+        real(*arguments)
+        raise Killed
+
+    return publish
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_reconciler_killed_at_any_step_converges_when_it_is_started_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    scene.promote(1)
+    scene.once()
+    scene.promote(2)
+    with monkeypatch.context() as patch:
+        STEPS[step](patch)
+        with pytest.raises(Killed):
+            scene.once()
+    assert scene.answer() in (1.0, 2.0)
+    scene.start()
+    assert scene.once() == "ok"
+    assert (scene.answer(), scene.ready()) == (2.0, {1, 2})
+
+
+def test_a_lost_memory_costs_only_the_warm_version(scene: Scene) -> None:
+    for version in (1, 2):
+        scene.promote(version)
+        scene.once()
+    (scene.process.store.parent / "store.memory.json").unlink()
+    rollback(scene.world.repository, scene.model, "bad")
+    scene.start()
+    assert scene.once() == "ok"
+    assert scene.answer() == 1.0
+    assert scene.once() == "ok"
+    assert scene.ready() == {1}
+
+
+def test_two_reconcilers_of_one_store_exclude_each_other(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    second, refused = scene.reconciler, []
+    scene.promote(2)
+
+    def fetch_while_another_starts(manifest: Manifest, destination: Path) -> None:
+        with pytest.raises(Conflict, match="another reconciler") as caught:
+            second.once()
+        refused.append(caught.value)
+        World.fetch(scene.world, manifest, destination)
+
+    scene.world.fetch = fetch_while_another_starts  # type: ignore[method-assign]
+    scene.start()
+    assert scene.once() == "ok"
+    assert len(refused) == 1
+
+
+def test_a_repository_without_main_is_said(scene: Scene) -> None:
+    scene.world.repository.git("update-ref", "-d", "refs/heads/main")
+    with pytest.raises(Unavailable, match="no main branch"):
+        scene.once()
