@@ -49,7 +49,7 @@ def test_proposing_the_same_evidence_twice_changes_nothing_and_keeps_approvals(w
     world.propose(MODEL, 1)
     world.approve(MODEL, 1, "technical")
     tip = world.repository.head("promote/sum_model-1")
-    world.propose(MODEL, 1)
+    world.propose(MODEL, 1, page=b"# Approval, written an hour later\n")
     assert world.repository.head("promote/sum_model-1") == tip
     with pytest.raises(Conflict, match="other evidence"):
         world.propose(MODEL, 1, reason="another reason")

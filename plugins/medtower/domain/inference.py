@@ -18,8 +18,9 @@ def encode(contract: Contract, features: Mapping[str, Any]) -> list[float]:
 
     Raises FeatureInvalid naming the field and the rule, never the value.
     """
+    known = set(contract.input_names)
     for key in features:
-        if key not in contract.input_names:
+        if key not in known:
             raise FeatureInvalid(
                 "features", f"has a field that the contract of {contract.name} does not know"
             )
@@ -55,8 +56,8 @@ def _number(spec: Input, value: Any) -> float:
 
 
 def confidence(contract: Contract, prediction: float) -> float:
-    """Confidence in [0, 1]: for a class the probability of the class that was answered, for a number 1.0 inside the output's range, else 0."""
+    """Confidence in [0, 1]: the probability of the class that the threshold answers; for a number 1.0 inside the output's range, else 0."""
     if contract.task == "classification":
-        return max(prediction, 1 - prediction)
+        return prediction if prediction >= contract.output.threshold else 1 - prediction
     low, high = contract.output.range or (-math.inf, math.inf)
     return 1.0 if low <= prediction <= high else 0.0

@@ -39,19 +39,23 @@ def choose(home: Path) -> dict[str, int]:
     """Return a free port for every name. `MEDTOWER_PORT_<NAME>` fixes one, `MEDTOWER_PORT_RANGE` bounds the others.
 
     The search starts at a place derived from `home`, so a tower keeps its addresses and two towers seldom meet.
+    Raises InvalidInput (a setting that is no port, or one port for two), PortTaken, and Unavailable when the range is used up.
     """
     taken: dict[str, int] = {}
+    for name in NAMES:  # what is fixed goes first: no other process may be given that port
+        if fixed := os.environ.get(f"MEDTOWER_PORT_{name.upper()}"):
+            taken[name] = _fixed(name, fixed, taken)
     candidates = _candidates(home)
     for name in NAMES:
-        fixed = os.environ.get(f"MEDTOWER_PORT_{name.upper()}")
-        taken[name] = _fixed(name, fixed) if fixed else _next_free(candidates, set(taken.values()))
-    return taken
+        if name not in taken:
+            taken[name] = _next_free(candidates, set(taken.values()))
+    return {name: taken[name] for name in NAMES}
 
 
 def _candidates(home: Path) -> list[int]:
     text = os.environ.get("MEDTOWER_PORT_RANGE", DEFAULT_RANGE)
     low, _, high = text.partition("-")
-    if not (low.isdigit() and high.isdigit() and 1024 <= int(low) <= int(high) <= 65535):
+    if not (_number(low) and _number(high) and 1024 <= int(low) <= int(high) <= 65535):
         raise InvalidInput(
             f"MEDTOWER_PORT_RANGE={text!r}: write LOWEST-HIGHEST between 1024 and 65535, as {DEFAULT_RANGE}"
         )
@@ -60,9 +64,17 @@ def _candidates(home: Path) -> list[int]:
     return ports[start:] + ports[:start]
 
 
-def _fixed(name: str, value: str) -> int:
-    if not value.isdigit() or not 1 <= int(value) <= 65535:
-        raise InvalidInput(f"MEDTOWER_PORT_{name.upper()}={value!r} is not a port")
+def _number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5
+
+
+def _fixed(name: str, value: str, taken: dict[str, int]) -> int:
+    setting = f"MEDTOWER_PORT_{name.upper()}"
+    if not _number(value) or not 1 <= int(value) <= 65535:
+        raise InvalidInput(f"{setting}={value!r} is not a port; write a number from 1 to 65535, or unset it")
+    for other, port in taken.items():
+        if port == int(value):
+            raise InvalidInput(f"{setting}={value} is the port of {other} already; choose another")
     if not is_free(int(value)):
         raise PortTaken(name, int(value))
     return int(value)

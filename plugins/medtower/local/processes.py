@@ -22,6 +22,7 @@ def base_environment() -> dict[str, str]:
         **kept,
         "TZ": "UTC",
         "PYTHONUNBUFFERED": "1",
+        "SPT_NOENV": "1",  # Airflow's process titles would be written over the environment that `down` knows its processes by
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "GIT_PYTHON_REFRESH": "quiet",
     }
@@ -115,7 +116,7 @@ def _mlflow(state: TowerState) -> list[str]:
 def watchers(state: TowerState) -> list[Process]:
     from medtower.local import prometheus
 
-    environment = {**base_environment(), "MEDTOWER_HOME": str(state.home)}
+    environment = base_environment()
     return [
         Process(
             name="prometheus",

@@ -7,11 +7,13 @@ import os
 import secrets
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from medtower.errors import NotFound
+from medtower.errors import Conflict, NotFound
 
+GROUPS = ("foundation", "services", "airflow")
 DATABASE_ROLES = (
     "airflow",
     "mlflow",
@@ -22,9 +24,11 @@ DATABASE_ROLES = (
     "medtower_reader",
 )
 
+File = TypeVar("File", bound=BaseModel)
+
 
 class TowerState(BaseModel):
-    """`state.json`: ports by name, and which optional parts run."""
+    """`state.json`: ports by name, which groups of processes were started, and whether Prometheus watches them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +37,7 @@ class TowerState(BaseModel):
     ports: dict[str, int]
     started_at: datetime
     watched: bool
+    groups: tuple[str, ...] = GROUPS
 
     def url(self, name: str, path: str = "") -> str:
         return f"http://127.0.0.1:{self.ports[name]}{path}"
@@ -69,18 +74,22 @@ def write_private(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def credentials(home: Path) -> Credentials:
-    """The credentials of this home, generated at the first call."""
+    """The credentials of this home, generated at the first call. Raises Conflict when the file is not one of this release."""
     path = home / "secrets.json"
     if path.exists():
-        return Credentials.model_validate_json(path.read_text())
+        return _parse(Credentials, path)
     made = Credentials(
         roles={role: secrets.token_hex(16) for role in DATABASE_ROLES},
         **{name: secrets.token_hex(24) for name in Credentials.model_fields if name != "roles"},
@@ -94,8 +103,17 @@ def save(state: TowerState) -> None:
 
 
 def load(home: Path) -> TowerState:
-    """The state of the tower at `home`; raises NotFound when there is none."""
+    """The state of the tower at `home`; raises NotFound when there is none, Conflict when the file is not one of this release."""
     path = home / "state.json"
     if not path.exists():
         raise NotFound("a tower", str(home), "start one with `make up` or `make demo`")
-    return TowerState.model_validate_json(path.read_text())
+    return _parse(TowerState, path)
+
+
+def _parse(kind: type[File], path: Path) -> File:
+    try:
+        return kind.model_validate_json(path.read_text())
+    except ValidationError:  # its text would repeat what stands in the file
+        raise Conflict(
+            f"{path} is not a file of this release; stop the tower with `medtower down` and move {path.parent} away"
+        ) from None

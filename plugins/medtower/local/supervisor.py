@@ -16,6 +16,10 @@ from pydantic import BaseModel, ConfigDict
 
 from medtower.local.state import write_private
 
+# Every process of a tower carries this variable with the tower's home: how `down` finds them all. It is not a setting: a person's shell
+# may well have MEDTOWER_HOME, and nothing that person started may be stopped because of it.
+MARK = "MEDTOWER_TOWER"
+
 
 class Process(BaseModel):
     """One supervised process: its argument list, whole environment, and the URL (or None) that says it is healthy."""
@@ -45,7 +49,7 @@ def start(home: Path, group: str, processes: list[Process]) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "MEDTOWER_HOME": str(home)},
+            env={**os.environ, MARK: str(home)},
         )
     return child.pid
 
@@ -76,7 +80,8 @@ def main(home: Path, group: str) -> int:
     manager = Manager(_Watcher(home / "run" / f"{group}.exit"))
     for process in processes:
         command = f"exec {shlex.join(process.argv)} >>{shlex.quote(str(log_path(home, process.name)))} 2>&1"
-        manager.add_process(process.name, command, env=process.environment, cwd=str(home))
+        environment = {**process.environment, MARK: str(home)}
+        manager.add_process(process.name, command, env=environment, cwd=str(home))
     manager.loop()
     return int(manager.returncode or 0)
 

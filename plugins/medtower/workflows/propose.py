@@ -96,9 +96,15 @@ def _stands(repository: Repository, name: str, manifest: Manifest) -> bool:
     there = Manifest.model_validate_json(content) if content else None
     if there is None or there.replaces != manifest.replaces:
         return False
-    if there.model_copy(update={"created_at": manifest.created_at}) != manifest:
+    if _substance(there) != _substance(manifest):
         raise Conflict(f"{name} holds other evidence for this version; register the weights as a new version")
     return True
+
+
+def _substance(manifest: Manifest) -> Manifest:
+    """The manifest without what is different at every run: the hour, and the pages that tell it."""
+    files = [bound for bound in manifest.files if not bound.name.endswith(".md")]
+    return manifest.model_copy(update={"created_at": None, "files": files})
 
 
 def _write_release(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
