@@ -1,3 +1,3 @@
 """Fixtures that more than one folder of tests uses."""
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.triton"]
+pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.triton", "tests.fixtures.tower"]

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from medtower.domain.contract import Role
-from medtower.errors import MedtowerError
+from medtower.errors import Conflict, InvalidInput, MedtowerError, NotFound, Unavailable
 
 out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
 app = typer.Typer(
@@ -31,12 +32,24 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*arguments, **options)
         except MedtowerError as error:
-            err.print(f"medtower: {error}", style="red", markup=False)
-            raise typer.Exit(error.exit_code) from None
+            raise _told(str(error), error.exit_code) from None
+        except ValidationError as error:
+            if error.title != "Settings":
+                raise
+            fields = ", ".join(f"MEDTOWER_{'_'.join(map(str, e['loc'])).upper()}" for e in error.errors())
+            raise _told(f"{fields}: not a value that this setting takes", InvalidInput.exit_code) from None
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            raise _told(f"{error.strerror or error}{where}", Unavailable.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 
     return app.command(function.__name__.rstrip("_").replace("_", "-"))(run)
+
+
+def _told(message: str, code: int) -> typer.Exit:
+    err.print(f"medtower: {message}", style="red", markup=False)
+    return typer.Exit(code)
 
 
 @app.callback()
@@ -95,9 +108,18 @@ def down(
     homes = (
         [_home()] if not everything else [_home(), *sorted(p for p in _home().parent.glob("*") if p.is_dir())]
     )
-    for home in dict.fromkeys(h.resolve() for h in homes):
-        if home.exists():
-            out.print(f"{home.name}: {tower.down(home)} processes stopped")
+    found = [home for home in dict.fromkeys(h.resolve() for h in homes) if home.exists()]
+    if not found:
+        out.print("nothing to stop: no tower was started here")
+    busy: list[Conflict] = []
+    for home in found:
+        try:
+            with tower.exclusive(home):
+                out.print(f"{home.name}: {tower.down(home)} processes stopped")
+        except Conflict as error:
+            busy.append(error)
+    if busy:
+        raise Conflict("; ".join(map(str, busy)))
 
 
 @verb
@@ -111,9 +133,12 @@ def status() -> None:
     found = state.load(_home().resolve())
     if not tower.running(found.home):
         out.print("the tower is stopped; start it with `medtower up`")
-        raise typer.Exit(3)
+        raise typer.Exit(NotFound.exit_code)
     out.print(addresses.table(found))
     out.print(addresses.models(found))
+    if gone := tower.stopped(found):
+        why = f"stopped: {', '.join(gone)}; see {found.home / 'logs'} and start it again with `medtower up`"
+        raise Unavailable("a part of the tower", why)
 
 
 # -- contracts and cohorts --------------------------------------------------------------------------------------------------
@@ -382,7 +407,11 @@ def _settings() -> Any:
         return Settings()
     from medtower.local import operator
 
-    return operator.settings_of(_home())
+    try:
+        home = _home()
+    except NotFound:  # installed without a checkout: no embedded tower here
+        return Settings()
+    return operator.settings_of(home)
 
 
 def _tower() -> Any:

@@ -21,7 +21,6 @@ class Settings(BaseSettings):
 
     home: Path = Path(".medtower")
     environment: str = "demo"
-    models: Path = Path("triton_models")
     repository: Path | None = None
     trust_root: Path | None = None
     store: Path | None = None

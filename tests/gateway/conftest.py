@@ -99,12 +99,18 @@ def contracts() -> list[Contract]:
     return [Contract.model_validate(RISK), Contract.model_validate(SCORE)]
 
 
-def publish(settings: Settings, **weights: dict[int, float]) -> None:
-    """Route each model to the versions with the weights given; no versions close it."""
+def publish(
+    settings: Settings, approved: dict[str, Contract] | None = None, /, **weights: dict[int, float]
+) -> None:
+    """Route each model to the versions with the weights given (`approved`: under other contracts); no versions close it."""
+    by_name = {c.name: c for c in contracts()} | (approved or {})
     routes = {
         model: Route(
             model=model,
-            arms=[Arm(name=f"v{v}", version=v, digest=DIGESTS[v], weight=w) for v, w in arms.items()],
+            arms=[
+                Arm(name=f"v{v}", version=v, digest=DIGESTS[v], weight=w, contract=by_name[model])
+                for v, w in arms.items()
+            ],
             reason="" if arms else "withdrawn after an incident",
         )
         for model, arms in weights.items()
@@ -135,7 +141,6 @@ def settings(tmp_path: Path, triton_server: tuple[FakeTriton, str]) -> Settings:
 def settings_of(home: Path, triton_url: str) -> Settings:
     return Settings(
         home=home,
-        models=home / "models",
         triton_url=triton_url.removeprefix("http://"),
         gateway_key=KEY,
         subject_key="key-of-the-pseudonyms",
@@ -152,6 +157,6 @@ def gateway(settings: Settings, triton: FakeTriton) -> Iterator[Gateway]:
 def started(settings: Settings, triton: FakeTriton, sink: Sink | None = None) -> Iterator[Gateway]:
     """A running gateway that routes `demo_risk` to version 1 and `demo_score` to version 2."""
     publish(settings, demo_risk={1: 100}, demo_score={2: 100})
-    app = create(settings, contracts=contracts(), sink=sink)
+    app = create(settings, sink=sink)
     with running(app) as url, httpx.Client(base_url=url, headers={"X-API-Key": KEY}, timeout=10) as http:
         yield Gateway(http, app, settings, triton, url)

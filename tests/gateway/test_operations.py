@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import subprocess
 import sys
@@ -11,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import Request
-from tests.gateway.conftest import DIGESTS, RISK, Gateway, contracts
+from tests.gateway.conftest import DIGESTS, Gateway
 
 from medtower.domain.disclaimer import DISCLAIMER
-from medtower.errors import NotFound, RecordUnavailable, Refused
+from medtower.errors import RecordUnavailable, Refused
 from medtower.gateway.access import from_here
 from medtower.gateway.app import create
 from medtower.settings import Settings
@@ -44,11 +43,11 @@ def test_it_is_not_ready_without_a_routing_table(
     settings: Settings, gateway: Gateway, tmp_path: Path
 ) -> None:
     elsewhere = settings.model_copy(update={"home": tmp_path / "other"})
-    other = create(elsewhere, contracts=contracts())
+    other = create(elsewhere)
     gateway.app.state.parts = replace(gateway.app.state.parts, routing=other.state.parts.routing)
     assert "not published" in gateway.http.get("/health/ready").json()["reasons"][0]
     assert gateway.ask().status_code == 503
-    assert "not published" in gateway.http.get("/api/v1/ml/models").json()["models"][0]["reason"]
+    assert gateway.http.get("/api/v1/ml/models").status_code == 503
     assert gateway.metric("medtower_routing_age_seconds") == float("inf")
     other.state.parts.record.spool.close()
 
@@ -71,14 +70,19 @@ def test_metrics_carry_the_agreed_names(gateway: Gateway) -> None:
 
 
 def test_the_models_are_listed_with_what_serves(gateway: Gateway) -> None:
-    gateway.publish(demo_risk={1: 95, 2: 5})
+    gateway.publish(demo_risk={1: 95, 2: 5}, demo_score={})
     answer = gateway.http.get("/api/v1/ml/models").json()
     risk, score = answer["models"]
-    assert (risk["name"], risk["intended_use"], risk["inputs"][0]["unit"]) == ("demo_risk", "tests", "a")
+    contract = risk["released"][0]["contract"]
+    assert (risk["name"], contract["intended_use"], contract["inputs"][0]["unit"]) == (
+        "demo_risk",
+        "tests",
+        "a",
+    )
     assert [(a["version"], a["weight"]) for a in risk["released"]] == [(1, 95), (2, 5)]
     assert risk["released"][0]["digest"] == DIGESTS[1]
     assert score["released"] == []
-    assert "not released" in score["reason"]
+    assert score["reason"] == "withdrawn after an incident"
     assert answer["disclaimer"] == DISCLAIMER
 
 
@@ -124,28 +128,13 @@ def test_an_error_nobody_foresaw_tells_nothing(gateway: Gateway, caplog: pytest.
 def test_it_does_not_start_without_its_keys(settings: Settings, name: str) -> None:
     bare = Settings(**settings.model_dump() | {name: ""})
     with pytest.raises(Refused, match=f"MEDTOWER_{name.upper()} is empty"):
-        create(bare, contracts=contracts())
+        create(bare)
 
 
 def test_it_does_not_start_without_a_place_for_the_record(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RecordUnavailable, match="cannot be opened"):
-        create(settings.model_copy(update={"spool": tmp_path / "file" / "spool"}), contracts=contracts())
-
-
-def test_a_bad_contract_closes_its_own_model_and_no_other(
-    settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    with pytest.raises(NotFound, match="MEDTOWER_MODELS"):
-        create(settings)
-    for name, content in (("demo_risk", json.dumps(RISK, indent=1)), ("broken", "title: 1")):
-        folder = settings.models / name
-        folder.mkdir(parents=True)
-        (folder / "model.yaml").write_text(content)
-    app = create(settings)
-    assert list(app.state.parts.contracts) == ["demo_risk"]
-    assert "broken/model.yaml is not valid" in caplog.text
-    app.state.parts.record.spool.close()
+        create(settings.model_copy(update={"spool": tmp_path / "file" / "spool"}))
 
 
 def test_the_gateway_imports_nothing_heavy() -> None:

@@ -6,10 +6,11 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.gateway.conftest import DIGESTS, FEATURES, Gateway, contracts
+from tests.gateway.conftest import DIGESTS, FEATURES, RISK, Gateway, contracts, publish
 
+from medtower.domain.contract import Contract
 from medtower.domain.disclaimer import DISCLAIMER
-from medtower.gateway.answers import example
+from medtower.gateway.examples import question as example
 from medtower.serving.pseudonym import pseudonym
 
 
@@ -141,3 +142,23 @@ def test_the_documented_examples_are_answered(gateway: Gateway) -> None:
     for contract in contracts():
         question = example(contract) | {"request_id": contract.name}
         assert gateway.http.post(f"/api/v1/ml/predict/{contract.name}", json=question).status_code == 200
+
+
+def test_a_version_is_asked_by_the_contract_it_was_approved_with(gateway: Gateway) -> None:
+    turned = RISK | {"inputs": list(reversed(RISK["inputs"]))}
+    gateway.ask()
+    before = gateway.recorded()[-1].features
+    publish(gateway.settings, {"demo_risk": Contract.model_validate(turned)}, demo_risk={2: 100})
+    assert gateway.ask().json()["version"] == 2
+    assert gateway.recorded()[-1].features == list(reversed(before))
+
+
+def test_the_document_shows_a_question_for_every_model_that_serves(gateway: Gateway) -> None:
+    gateway.ask()
+    document = gateway.http.get("/openapi.json").json()
+    post = document["paths"]["/api/v1/ml/predict/{model}"]["post"]
+    examples = post["requestBody"]["content"]["application/json"]["examples"]
+    assert set(examples) == {"demo_risk", "demo_score"}
+    gateway.publish(demo_risk={1: 100}, demo_score={})
+    gateway.ask()
+    assert "demo_score" not in str(gateway.http.get("/openapi.json").json()["paths"])

@@ -11,7 +11,7 @@ import pytest
 from tests.fixtures.onnx_models import linear
 from tests.fixtures.postgres import Cluster, clean_postgres, postgres  # noqa: F401
 from tests.fixtures.triton import TritonProcess
-from tests.gateway.conftest import FEATURES, KEY, Gateway, contracts, publish, settings_of
+from tests.gateway.conftest import FEATURES, KEY, Gateway, publish, settings_of
 from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.server import running, wait_until
 
@@ -43,7 +43,7 @@ def real_settings(triton_process: TritonProcess, tmp_path: Path) -> Settings:
 def real_gateway(real_settings: Settings, clean_postgres: Cluster) -> Iterator[Gateway]:  # noqa: F811
     publish(real_settings, demo_risk={1: 100})
     sink = PostgresSink(clean_postgres.dsn("medtower_gateway"))
-    app = create(real_settings, contracts=contracts(), sink=sink)
+    app = create(real_settings, sink=sink)
     with running(app) as url, httpx.Client(base_url=url, headers={"X-API-Key": KEY}, timeout=10) as http:
         yield Gateway(http, app, real_settings, FakeTriton(), url)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.gateway.conftest import FEATURES, KEY, RISK, Gateway, publish
+from tests.gateway.conftest import FEATURES, KEY, Gateway, publish
 from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.server import wait_until
 
@@ -105,12 +105,8 @@ def free_port() -> int:
 @contextmanager
 def process(settings: Settings, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m medtower.gateway.serve` as a tower runs it, from health to the end of the block."""
-    folder = settings.models / "demo_risk"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.yaml").write_text(json.dumps(RISK, indent=1))
     environment = os.environ | {
         "MEDTOWER_HOME": str(settings.home),
-        "MEDTOWER_MODELS": str(settings.models),
         "MEDTOWER_TRITON_URL": settings.triton_url,
         "MEDTOWER_GATEWAY_KEY": KEY,
         "MEDTOWER_SUBJECT_KEY": "key-of-the-pseudonyms",

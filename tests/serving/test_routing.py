@@ -6,18 +6,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.gateway.conftest import contracts
 
 from medtower.domain.routing import Arm, Route, RoutingTable
 from medtower.errors import NotFound, Unavailable
 from medtower.serving.routing import choose, publish, read
 
+CONTRACT = contracts()[0]
 OLD, NEW, THIRD = "a" * 64, "b" * 64, "c" * 64
 SUBJECTS = [f"{n:064x}" for n in range(20_000)]
 
 
 def route(*arms: tuple[int, str, float]) -> Route:
     return Route(
-        model="demo_risk", arms=[Arm(name=f"v{v}", version=v, digest=d, weight=w) for v, d, w in arms]
+        model="demo_risk",
+        arms=[Arm(name=f"v{v}", version=v, digest=d, weight=w, contract=CONTRACT) for v, d, w in arms],
     )
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medtower.errors import NotFound, Unavailable
+from medtower.errors import MedtowerError, NotFound, Refused, Unavailable
 
 REQUIREMENTS = ["onnxruntime"]
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 TRIGGER = "medtower.trigger"
 
 
@@ -52,13 +53,11 @@ class Registry:
     ) -> RegisteredVersion:
         """Log one training run with its network and evidence files, and register it; the registry gives the next integer version.
 
-        `tags[TRIGGER]` makes it safe to run twice: an existing version of the same trigger is returned instead.
+        The version comes last: whoever finds one finds all of its files. `tags` stand on the run and on the version.
         """
-        with self._session() as mlflow:
-            if found := self._find(mlflow, model, tags.get(TRIGGER)):
-                return found
-            import onnx as onnx_library
+        import onnx as onnx_library
 
+        with self._session() as mlflow:
             mlflow.set_experiment(model)
             with mlflow.start_run(run_name=f"train {model}", tags=dict(tags)) as run:
                 mlflow.log_params(dict(parameters))
@@ -71,11 +70,9 @@ class Registry:
                     onnx_library.load(str(onnx)),
                     name="model",
                     pip_requirements=REQUIREMENTS,
-                    registered_model_name=model,
                     save_as_external_data=False,
-                    tags=dict(tags),
                 )
-                return RegisteredVersion(model, int(info.registered_model_version), run.info.run_id)
+                return _register(mlflow, model, run.info.run_id, info.model_id, tags)
 
     def version(self, model: str, version: int) -> RegisteredVersion:
         """The registered version; raises NotFound."""
@@ -83,12 +80,20 @@ class Registry:
             try:
                 found = mlflow.MlflowClient().get_model_version(model, str(version))
             except mlflow.exceptions.MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                if error.error_code not in ABSENT:
                     raise
                 raise NotFound(
                     f"{model} {version}", "MLflow", f"train one with `medtower train {model}`"
                 ) from None
             return RegisteredVersion(model, version, found.run_id)
+
+    def made_by(self, model: str, trigger: str) -> RegisteredVersion | None:
+        """The version that `trigger` made, the first should there be several; None when it made none."""
+        with self._session() as mlflow:
+            versions = mlflow.MlflowClient().search_model_versions(f"name='{model}'")
+            found = [v for v in versions if v.tags.get(TRIGGER) == trigger]
+            first = min(found, key=lambda v: int(v.version), default=None)
+            return RegisteredVersion(model, int(first.version), first.run_id) if first else None
 
     def latest(self, model: str) -> RegisteredVersion | None:
         """The registered version with the highest number; None when the model has none."""
@@ -117,22 +122,7 @@ class Registry:
     def _download(self, uri: str, to: Path) -> Path:
         to.mkdir(parents=True, exist_ok=True)
         with self._session() as mlflow:
-            try:
-                return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(to)))
-            except mlflow.exceptions.MlflowException as error:
-                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
-                    raise
-                raise NotFound(uri, "MLflow") from None
-
-    def _find(self, mlflow: Any, model: str, trigger: str | None) -> RegisteredVersion | None:
-        if trigger is None:
-            return None
-        versions = mlflow.MlflowClient().search_model_versions(f"name='{model}'")
-        for version in versions:
-            run = mlflow.get_run(version.run_id)
-            if run.data.tags.get(TRIGGER) == trigger:
-                return RegisteredVersion(model, int(version.version), version.run_id)
-        return None
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(to)))
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[Any]:
@@ -145,16 +135,29 @@ class Registry:
         try:
             yield mlflow
         except (requests.exceptions.RequestException, mlflow.exceptions.MlflowException) as error:
-            if not _is_outage(error):
-                raise
-            raise Unavailable("MLflow", f"no answer from {self._uri}; nothing was registered") from None
+            raise self._translate(error) from None
+
+    def _translate(self, error: Exception) -> MedtowerError:
+        code = getattr(error, "error_code", None)
+        response = getattr(error, "response", None)
+        if code in ABSENT or getattr(response, "status_code", None) == 404:
+            return NotFound("what was asked for", "MLflow", "the run, the version or its file was removed")
+        if code in (None, "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
+            return Unavailable("MLflow", f"no answer from {self._uri}; no version was registered")
+        return Refused("registry", f"MLflow answered {code}")
 
 
-def _is_outage(error: Exception) -> bool:
-    text = str(error)
-    return (
-        "Max retries exceeded" in text
-        or "Connection" in text
-        or "timed out" in text
-        or "API request to" in text
+def _register(
+    mlflow: Any, model: str, run_id: str, logged: str, tags: Mapping[str, str]
+) -> RegisteredVersion:
+    """What `registered_model_name=` of `log_model` does, without its printing."""
+    client = mlflow.MlflowClient()
+    try:
+        client.create_registered_model(model)
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    made = client.create_model_version(
+        model, f"models:/{logged}", run_id, tags=dict(tags), model_id=logged, await_creation_for=0
     )
+    return RegisteredVersion(model, int(made.version), run_id)

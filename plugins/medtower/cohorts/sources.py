@@ -87,7 +87,7 @@ def _fetch(session: connection, query: str) -> pd.DataFrame:
     with session.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = %s", (STATEMENT_TIMEOUT_MS,))
         # as a subquery only one SELECT fits; what the role may read is the real fence
-        cursor.execute(f"SELECT * FROM ({query.rstrip().rstrip(';')}\n) AS cohort")  # noqa: S608
+        cursor.execute(f"SELECT * FROM ({query.rstrip().rstrip(';')}\n) AS cohort")  # noqa: S608 # nosec B608
         names = [column.name for column in cursor.description or ()]
         return pd.DataFrame(cursor.fetchall(), columns=names)
 

@@ -35,7 +35,7 @@ def draw(
     seen = _shifted(contract, person, [s for s in shifts if s.when == "measured"])
     frame = pd.DataFrame({i.name: _column(contract, i.name, seen[i.name]) for i in contract.inputs})
     for name, distribution in source.inputs.items():
-        gone = random.random(n) < distribution.missing_rate
+        gone = random.uniform(size=n) < distribution.missing_rate
         frame.loc[gone, name] = None
     frame["subject_id"] = [f"synthetic-{'-'.join(map(str, seed))}-{i:06d}" for i in range(n)]
     seconds = np.sort(random.integers(0, YEAR_SECONDS, n))
@@ -91,7 +91,7 @@ def _outcome(
         latent += coefficient * z[a] * z[b]
     latent *= source.signal
     if contract.task == "classification":
-        happens: Floats = (random.random(len(latent)) < expit(latent)).astype(np.float64)
+        happens: Floats = (random.uniform(size=len(latent)) < expit(latent)).astype(np.float64)
         return happens
     value = (latent + random.normal(0, source.noise, len(latent))) * source.scale + source.offset
     low, high = contract.output.range or (-np.inf, np.inf)

@@ -6,12 +6,12 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from medtower.domain.contract import Name
+from medtower.domain.contract import Contract, Name
 from medtower.domain.release import Sha256
 
 
 class Arm(BaseModel):
-    """One version in service. `weight` is a percentage."""
+    """One version in service. `weight` is a percentage; `contract` is the one that this version was approved with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,6 +19,7 @@ class Arm(BaseModel):
     version: int = Field(ge=1)
     digest: Sha256
     weight: float = Field(gt=0, le=100)
+    contract: Contract
 
 
 class Route(BaseModel):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medtower.domain.contract import Contract, Input
+from medtower.domain.contract import Contract
 from medtower.domain.disclaimer import DISCLAIMER
 from medtower.domain.routing import Arm
 
@@ -61,15 +60,10 @@ class Accepted(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """A model's promise and what serves it. `released` is empty when nothing does; then `reason` says why."""
+    """What serves a model, each version with the contract it was approved with. `released` is empty when nothing does; then `reason`
+    says why."""
 
     name: str
-    title: str
-    task: str
-    intended_use: str
-    out_of_scope: list[str]
-    inputs: list[Input]
-    output: dict[str, Any]
     released: list[Arm]
     reason: str
 
@@ -104,19 +98,3 @@ def review_reason(contract: Contract, confidence: float) -> str | None:
     if confidence < contract.output.confidence_floor:
         return f"the confidence is below the contract's floor of {contract.output.confidence_floor:g}"
     return None
-
-
-def example(contract: Contract) -> dict[str, Any]:
-    """A question that the contract accepts, for the documentation: numbers from the middle of their ranges."""
-    features = {spec.name: _example_value(spec) for spec in contract.inputs}
-    return {"request_id": "example-1", "subject_id": "subject-1", "features": features}
-
-
-def _example_value(spec: Input) -> float | int | bool | str:
-    if spec.dtype == "category":
-        return (spec.categories or [""])[0]
-    if spec.dtype == "boolean":
-        return False
-    low, high = spec.range or (0.0, 1.0)
-    middle = (low + high) / 2
-    return int(middle) if spec.dtype == "integer" else middle

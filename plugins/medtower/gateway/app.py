@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from medtower.domain.contract import Contract
 from medtower.domain.disclaimer import DISCLAIMER
 from medtower.gateway import problems, routes
-from medtower.gateway.answers import example
+from medtower.gateway.examples import with_examples
 from medtower.gateway.observed import Observed
 from medtower.gateway.parts import Parts, assemble
 from medtower.gateway.shipper import Shipper, Sink
 from medtower.settings import Settings
 
 
-def create(
-    settings: Settings, *, contracts: Iterable[Contract] | None = None, sink: Sink | None = None
-) -> FastAPI:
-    """The gateway of this tower. `contracts` stand in for the folder `settings.models`; without a `sink` the record stays in the spool.
+def create(settings: Settings, *, sink: Sink | None = None) -> FastAPI:
+    """The gateway of this tower. Without a `sink` the record stays in the spool.
 
-    Raises Refused, NotFound or RecordUnavailable when it cannot be put together.
+    Raises Refused or RecordUnavailable when it cannot be put together.
     """
-    parts = assemble(settings, contracts)
+    parts = assemble(settings)
     app: FastAPI = FastAPIOffline(  # the documentation page with its script and style: a hospital has no CDN
         title="Medtower gateway",
         description=DISCLAIMER,
@@ -39,8 +36,10 @@ def create(
     app.state.parts = parts
     problems.install(app)
     app.add_middleware(Observed, metrics=parts.metrics)
-    app.include_router(routes.api({name: example(c) for name, c in parts.contracts.items()}))
+    app.include_router(routes.api())
     app.include_router(routes.operations())
+    document = app.openapi
+    app.openapi = lambda: with_examples(document(), parts.routing.contracts())  # type: ignore[method-assign]
     return app
 
 

@@ -27,36 +27,37 @@ from medtower.serving.routing import choose
 
 @dataclass(frozen=True)
 class Case:
-    """A question that passed its contract. `row` is what the model takes, `subject` the pseudonym."""
+    """A question that could be read. `subject` is the pseudonym."""
 
-    contract: Contract
+    model: str
     question: Ask
-    row: array[float]
     subject: str
     body_sha256: str
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """What an arm made of a row, and the milliseconds Triton took for it."""
+    """What an arm made of a row (encoded by the arm's own contract), and the milliseconds Triton took for it."""
 
     arm: Arm
+    row: array[float]
     value: float
     latency_ms: float
 
 
-async def predict(parts: Parts, contract: Contract, body: bytes, seen: Seen) -> str:
+async def predict(parts: Parts, model: str, body: bytes, seen: Seen) -> str:
     """The answer (JSON) to `body`. It is on the disk when this returns. Raises what errors.py maps to a status; then nothing was answered."""
-    case = _case(parts, contract, body)
+    case = _case(parts, model, body)
     if case.question.repeatable:
         there = parts.record.answer(case.question.request_id, case.body_sha256)
         if there is not None:
             return _repeated(there, seen)
-    prediction = _prediction(case, await _infer(parts, case, seen))
-    kept = await parts.record.keep(prediction, _answer(contract, prediction).model_dump_json())
+    inferred = await _infer(parts, case, seen)
+    prediction = _prediction(case, inferred)
+    kept = await parts.record.keep(prediction, _answer(inferred.arm.contract, prediction).model_dump_json())
     if not kept.fresh:
         return _repeated(kept.answer, seen)
-    parts.metrics.answered(contract.name, prediction.version, prediction.requires_human_review)
+    parts.metrics.answered(model, prediction.version, prediction.requires_human_review)
     return kept.answer
 
 
@@ -79,14 +80,13 @@ def fingerprint(key: bytes, model: str, body: bytes) -> str:
     return hmac.new(key, model.encode() + b"\0" + body, hashlib.sha256).hexdigest()
 
 
-def _case(parts: Parts, contract: Contract, body: bytes) -> Case:
+def _case(parts: Parts, model: str, body: bytes) -> Case:
     question = ask(strict_json(body), datetime.now(UTC))
     return Case(
-        contract=contract,
+        model=model,
         question=question,
-        row=encoded(contract, question),
         subject=pseudonym(parts.subject_key, question.subject_id),
-        body_sha256=fingerprint(parts.subject_key, contract.name, body),
+        body_sha256=fingerprint(parts.subject_key, model, body),
     )
 
 
@@ -98,35 +98,36 @@ async def _infer(parts: Parts, case: Case, seen: Seen) -> Inferred:
     try:
         return await _infer_once(parts, case, seen)
     except NotFound:
-        raise Unavailable(f"{case.contract.name} {seen.version}", "Triton does not serve it") from None
+        raise Unavailable(f"{case.model} {seen.version}", "Triton does not serve it") from None
 
 
 async def _infer_once(parts: Parts, case: Case, seen: Seen) -> Inferred:
-    model = case.contract.name
-    arm = choose(parts.routing.route(model), case.subject)
+    arm = choose(parts.routing.route(case.model), case.subject)
     seen.version = arm.version
+    row = encoded(arm.contract, case.question)
     start = time.perf_counter()
-    value = await parts.triton.infer(model, arm.version, case.row)
+    value = await parts.triton.infer(case.model, arm.version, row)
     elapsed = (time.perf_counter() - start) * 1000
-    if case.contract.task == "classification" and not 0 <= value <= 1:
-        raise ModelMisbehaved(model, arm.version, "the answer is not a probability in [0, 1]")
-    return Inferred(arm, value, elapsed)
+    if arm.contract.task == "classification" and not 0 <= value <= 1:
+        raise ModelMisbehaved(case.model, arm.version, "the answer is not a probability in [0, 1]")
+    return Inferred(arm, row, value, elapsed)
 
 
 def _prediction(case: Case, inferred: Inferred) -> Prediction:
-    confidence = confidence_of(case.contract, inferred.value)
+    contract = inferred.arm.contract
+    confidence = confidence_of(contract, inferred.value)
     return Prediction(
         request_id=case.question.request_id,
-        model=case.contract.name,
+        model=case.model,
         version=inferred.arm.version,
         digest=inferred.arm.digest,
         arm=inferred.arm.name,
         subject=case.subject,
         event_time=case.question.event_time,
-        features=[None if math.isnan(number) else number for number in case.row],
+        features=[None if math.isnan(number) else number for number in inferred.row],
         prediction=inferred.value,
         confidence=confidence,
-        requires_human_review=review_reason(case.contract, confidence) is not None,
+        requires_human_review=review_reason(contract, confidence) is not None,
         latency_ms=inferred.latency_ms,
         body_sha256=case.body_sha256,
     )

@@ -11,9 +11,7 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
-from medtower.domain.contract import Contract
-from medtower.domain.routing import Route
-from medtower.errors import MedtowerError, NotFound, RecordUnavailable, Unavailable
+from medtower.errors import RecordUnavailable, Unavailable
 from medtower.gateway import outcomes
 from medtower.gateway.access import FromHere, WithKey
 from medtower.gateway.answers import Accepted, Answer, ModelCard, Models, OutcomeReport, Problem, Question
@@ -44,66 +42,54 @@ OUTCOME = OutcomeReport.model_json_schema()
 OUTCOMES = {"anyOf": [OUTCOME, {"type": "array", "items": OUTCOME, "minItems": 1, "maxItems": outcomes.MOST}]}
 
 
-def body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+def body(schema: dict[str, Any]) -> dict[str, Any]:
     """The part of the OpenAPI document that describes a body the gateway parses itself."""
-    shown = {name: {"value": value} for name, value in examples.items()}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": schema, "examples": shown}},
-        }
-    }
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def api(examples: dict[str, Any]) -> APIRouter:
-    """Everything under /api/v1/ml, behind the key. `examples` are one question a model."""
+def api() -> APIRouter:
+    """Everything under /api/v1/ml, behind the key."""
     router = APIRouter(prefix="/api/v1/ml", tags=["models"], dependencies=[WithKey])
     router.post(
         "/predict/{model}",
         summary="Ask one model about one subject",
         response_model=Answer,
         responses=PREDICT_REFUSALS,
-        openapi_extra=body(Question.model_json_schema(), examples),
+        openapi_extra=body(Question.model_json_schema()),
     )(post_predict)
-    first = next(iter(examples))
-    truth = {"request_id": "example-1", "model": first, "value": 1, "observed_at": "2026-01-31T09:30:00Z"}
     router.post(
         "/outcomes",
         summary="Report what really happened, one outcome or a list",
         status_code=202,
         response_model=Accepted,
         responses=REFUSALS,
-        openapi_extra=body(OUTCOMES, {"one": truth, "several": [truth]}),
+        openapi_extra=body(OUTCOMES),
     )(post_outcomes)
-    router.get("/models", summary="The contracts, and the versions that serve", response_model=Models)(
-        get_models
-    )
+    router.get("/models", summary="What serves, with the contracts", response_model=Models)(get_models)
     return router
 
 
 async def post_predict(model: str, request: Request) -> Response:
     """Named features in, one prediction out. When it arrives, its record is on the disk."""
     parts: Parts = request.app.state.parts
-    contract = parts.contracts.get(model)
-    if contract is None:
-        raise NotFound("the model", "the contracts of this tower", "GET /api/v1/ml/models lists them")
     seen = request.state.seen
-    seen.model = contract.name
-    answer = await predict(parts, contract, await read(request), seen)
+    seen.model = parts.routing.route(model).model
+    answer = await predict(parts, seen.model, await read(request), seen)
     return Response(answer, media_type="application/json")
 
 
 async def post_outcomes(request: Request) -> Response:
     """Ground truth, which may come late and may be corrected. All of a list is kept, or none."""
     parts: Parts = request.app.state.parts
-    found = outcomes.parse(strict_json(await read(request)), parts.contracts, datetime.now(UTC))
+    found = outcomes.parse(strict_json(await read(request)), parts.routing.table().routes, datetime.now(UTC))
     await parts.record.keep_outcomes(found)
     return Response(Accepted(accepted=len(found)).model_dump_json(), 202, media_type="application/json")
 
 
 async def get_models(request: Request) -> Models:
     parts: Parts = request.app.state.parts
-    return Models(models=[_card(contract, _route(parts, contract)) for contract in parts.contracts.values()])
+    routes = parts.routing.table().routes.values()
+    return Models(models=[ModelCard(name=r.model, released=r.arms, reason=r.reason) for r in routes])
 
 
 def operations() -> APIRouter:
@@ -149,24 +135,3 @@ async def metrics(request: Request) -> Response:
     gauges.routing_age.set(parts.routing.age(time.time()))
     gauges.triton_up.set(await parts.triton.ready())
     return Response(gauges.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-def _route(parts: Parts, contract: Contract) -> Route:
-    try:
-        return parts.routing.route(contract.name)
-    except MedtowerError as error:
-        return Route(model=contract.name, reason=str(error))
-
-
-def _card(contract: Contract, route: Route) -> ModelCard:
-    return ModelCard(
-        name=contract.name,
-        title=contract.title,
-        task=contract.task,
-        intended_use=contract.intended_use,
-        out_of_scope=contract.out_of_scope,
-        inputs=contract.inputs,
-        output=contract.output.model_dump(exclude_none=True),
-        released=route.arms,
-        reason=route.reason,
-    )

@@ -6,6 +6,7 @@ import logging
 import math
 from pathlib import Path
 
+from medtower.domain.contract import Contract
 from medtower.domain.routing import Route, RoutingTable
 from medtower.errors import MedtowerError, NotFound, Unavailable
 from medtower.serving import routing
@@ -24,11 +25,19 @@ class RoutingFile:
         self._why = "it was not published yet"
 
     def route(self, model: str) -> Route:
-        """The route of `model`. Raises Unavailable when no table was ever read, or when it knows no such model."""
+        """The route of `model`. Raises Unavailable when no table was ever read, NotFound when it knows no such model."""
         route = self.table().routes.get(model)
         if route is None:
-            raise Unavailable(f"model {model}", "it is not released on this tower")
+            raise NotFound("the model", "the routing table", "GET /api/v1/ml/models lists what there is")
         return route
+
+    def contracts(self) -> dict[str, Contract]:
+        """The contracts of what serves now, by model; empty while no table could be read."""
+        try:
+            routes = self.table().routes
+        except Unavailable:
+            return {}
+        return {name: route.arms[0].contract for name, route in routes.items() if route.arms}
 
     def table(self) -> RoutingTable:
         """The newest table that could be read. Raises Unavailable when there was none."""

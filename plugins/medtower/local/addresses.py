@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.table import Table
 
+from medtower.local import airflow
 from medtower.local.state import TowerState
 from medtower.releases import release_file
 from medtower.serving import routing
 
 
 def links(state: TowerState) -> dict[str, str]:
-    """Address by what one finds there."""
-    found = {
-        "Airflow": state.url("airflow"),
-        "MLflow": state.url("mlflow"),
-        "Gateway API": state.url("gateway", "/docs"),
-        "Reports": f"file://{state.home / 'reports' / 'index.html'}",
-        "Metrics": state.url("gateway", "/metrics"),
-    }
-    if state.watched:
+    """Address by what one finds there, of the groups that were started."""
+    found = {}
+    if "airflow" in state.groups:
+        found["Airflow"] = state.url("airflow")
+    if "services" in state.groups:
+        found |= {
+            "MLflow": state.url("mlflow"),
+            "Gateway API": state.url("gateway", "/docs"),
+            "Metrics": state.url("gateway", "/metrics"),
+        }
+    found["Reports"] = f"file://{_reports(state.home / 'reports')}"
+    if state.watched and "services" in state.groups:
         found |= {"Prometheus": state.url("prometheus"), "Alertmanager": state.url("alertmanager")}
     return found
+
+
+def _reports(folder: Path) -> Path:
+    """The index page where there is one; `medtower up` alone writes none."""
+    index = folder / "index.html"
+    return index if index.exists() else folder
 
 
 def table(state: TowerState) -> Table:
@@ -28,7 +40,7 @@ def table(state: TowerState) -> Table:
     for name, address in links(state).items():
         grid.add_row(name, address)
     grid.caption = (
-        f"Airflow: user admin, password in {state.home}/airflow/passwords.json. Stop with: make down"
+        f"Airflow: user admin, password in {airflow.passwords_file(state.home)}. Stop with: make down"
     )
     return grid
 

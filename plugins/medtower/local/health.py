@@ -26,9 +26,14 @@ def poll(check: Callable[[], bool], *, part: str, deadline: float, log: Path | N
     return time.monotonic() - started
 
 
-def answers(url: str) -> bool:
-    """True when a GET of `url` answers with a status below 400."""
+def answers(url: str, component: str | None = None) -> bool:
+    """True when a GET of `url` answers with a status below 400 and, where a `component` is named, the page calls that part healthy."""
     try:
-        return httpx.get(url, timeout=2).status_code < 400
-    except httpx.HTTPError:
+        answer = httpx.get(url, timeout=2, trust_env=False)
+        return answer.status_code < 400 and (component is None or _healthy(answer.json(), component))
+    except (httpx.HTTPError, ValueError):
         return False
+
+
+def _healthy(report: dict[str, dict[str, str | None]], component: str) -> bool:
+    return report.get(component, {}).get("status") == "healthy"

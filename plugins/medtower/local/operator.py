@@ -21,7 +21,6 @@ def settings_of(home: Path, *, role: str = "medtower_airflow") -> Settings:
     secrets = state.credentials(home)
     return Settings(
         home=home,
-        models=home / "desired" / "triton_models",
         mlflow_uri=tower.url("mlflow"),
         triton_url=f"127.0.0.1:{tower.ports['triton_http']}",
         triton_admin_key=SecretStr(secrets.triton_admin),

@@ -32,7 +32,6 @@ def medtower_environment(state: TowerState, secrets: Credentials, role: str | No
     """The `MEDTOWER_*` settings of a process that connects to Postgres as `role` (None: not at all)."""
     settings = {
         "HOME": str(state.home),
-        "MODELS": str(state.source / "triton_models"),
         "MLFLOW_URI": state.url("mlflow"),
         "TRITON_URL": f"127.0.0.1:{state.ports['triton_http']}",
         "GATEWAY_URL": state.url("gateway"),
@@ -141,23 +140,22 @@ def airflow(state: TowerState, secrets: Credentials) -> list[Process]:
         "MEDTOWER_GATEWAY_KEY": secrets.gateway,
         **airflow_environment(state, secrets),
     }
-    program = str(BIN / "airflow")
+    program, health = str(BIN / "airflow"), state.url("airflow", "/api/v2/monitor/health")
+    others = {
+        "airflow-scheduler": (["scheduler", "--skip-serve-logs"], "scheduler"),
+        "airflow-dags": (["dag-processor"], "dag_processor"),
+        "airflow-triggerer": (["triggerer", "--skip-serve-logs"], "triggerer"),
+    }
     return [
-        Process(
-            name="airflow-api",
-            argv=[program, "api-server"],
-            environment=environment,
-            health=state.url("airflow", "/api/v2/monitor/health"),
-        ),
-        Process(
-            name="airflow-scheduler",
-            argv=[program, "scheduler", "--skip-serve-logs"],
-            environment=environment,
-        ),
-        Process(name="airflow-dags", argv=[program, "dag-processor"], environment=environment),
-        Process(
-            name="airflow-triggerer",
-            argv=[program, "triggerer", "--skip-serve-logs"],
-            environment=environment,
+        Process(name="airflow-api", argv=[program, "api-server"], environment=environment, health=health),
+        *(
+            Process(
+                name=name,
+                argv=[program, *arguments],
+                environment=environment,
+                health=health,
+                component=component,
+            )
+            for name, (arguments, component) in others.items()
         ),
     ]

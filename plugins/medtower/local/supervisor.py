@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ MARK = "MEDTOWER_TOWER"
 
 
 class Process(BaseModel):
-    """One supervised process: its argument list, whole environment, and the URL (or None) that says it is healthy."""
+    """One supervised process: its argument list, whole environment, and the URL (or None) that says it is healthy.
+
+    Where the page at `health` reports on several parts, `component` is the name of this one in it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,6 +34,7 @@ class Process(BaseModel):
     argv: list[str]
     environment: dict[str, str]
     health: str | None = None
+    component: str | None = None
 
 
 def log_path(home: Path, name: str) -> Path:
@@ -51,6 +56,8 @@ def start(home: Path, group: str, processes: list[Process]) -> int:
             start_new_session=True,
             env={**os.environ, MARK: str(home)},
         )
+    # reaps it should it end while this command lives
+    threading.Thread(target=child.wait, daemon=True).start()
     return child.pid
 
 

@@ -7,18 +7,19 @@ import fcntl
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 from medtower.adapters import git
 from medtower.adapters.postgres.migrate import migrate
-from medtower.errors import Conflict, DiskFull, NotFound, ProcessDied
+from medtower.errors import Conflict, DeadlineExceeded, DiskFull, NotFound, ProcessDied
 from medtower.local import airflow, health, ports, postgres, processes, prometheus, state, supervisor, triton
-from medtower.local.state import Credentials, TowerState
+from medtower.local.state import GROUPS, Credentials, TowerState
 
 NEEDED_MB = 1500
+STOP_SECONDS = 10
 Progress = Callable[[str], None]
 
 
@@ -34,25 +35,37 @@ def source_folder() -> Path:
 
 @contextlib.contextmanager
 def exclusive(home: Path) -> Iterator[None]:
-    """Hold the tower's lock; raises Conflict when another command is starting, stopping or using it as a demo."""
+    """Hold the tower's lock; raises Conflict, naming the process, when another command is starting, stopping or using it as a demo."""
     home.mkdir(parents=True, exist_ok=True)
-    with (home / ".lock").open("w") as lock:
+    with (home / ".lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            lock.seek(0)
             raise Conflict(
-                f"another medtower command is at work on {home}; wait for it or choose another MEDTOWER_HOME"
+                f"another medtower command (process {lock.read() or 'unknown'}) is at work on {home}; wait for it, stop it, or choose "
+                f"another MEDTOWER_HOME"
             ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         yield
 
 
-def up(home: Path, progress: Progress = lambda _: None) -> TowerState:
-    """Start every process of the tower at `home` and wait until each is healthy; a tower that runs already is left as it is."""
+def up(home: Path, progress: Progress = lambda _: None, *, groups: Sequence[str] = GROUPS) -> TowerState:
+    """Start the processes of the tower at `home` and wait until each is healthy; a tower that runs whole is left as it is.
+
+    `groups` may leave out "airflow" or "services". What is left of a tower that died in part is stopped first. Raises Unavailable and its
+    kin naming the log; then nothing is left running.
+    """
     home = home.resolve()
     if running(home):
         found = state.load(home)
-        wait_healthy(found, state.credentials(home), progress)
-        return found
+        if all(_supervisors(home, group) for group in found.groups):
+            wait_healthy(found, state.credentials(home), progress)
+            return found
+        progress("stopping what is left of a tower that died in part")
+        down(home)
     _check_disk(home)
     tower = TowerState(
         home=home,
@@ -60,6 +73,7 @@ def up(home: Path, progress: Progress = lambda _: None) -> TowerState:
         ports=ports.choose(home),
         started_at=datetime.now(UTC),
         watched=prometheus.programs() is not None,
+        groups=tuple(group for group in GROUPS if group in groups),
     )
     secrets = state.credentials(home)
     state.save(tower)
@@ -85,21 +99,26 @@ def _start(tower: TowerState, secrets: Credentials, progress: Progress) -> None:
     triton.prepare(home, tower.source / ".venv-triton")
     supervisor.start(home, "foundation", processes.foundation(tower, secrets))
     superuser = secrets.dsn(tower, "postgres", "postgres")
-    postgres.wait(
-        superuser, data=home / "postgres", alive=lambda: supervisor.ended(home, "foundation") is None
-    )
+    postgres.wait(superuser, data=home / "postgres", alive=lambda: _alive(home, "foundation"))
     postgres.create(superuser, passwords=secrets.roles)
-    progress("MLflow, reconciler and gateway")
     prepare_repository(tower)
-    environment = processes.airflow(tower, secrets)[0].environment
     with ThreadPoolExecutor(1) as background:
-        migration = background.submit(airflow.migrate, environment, secrets, home)
+        migration = background.submit(_migrate_airflow, tower, secrets)
         migrate(secrets.dsn(tower, "medtower_owner"))
-        supervisor.start(home, "services", processes.services(tower, secrets))
-        progress("Airflow")
+        if "services" in tower.groups:
+            progress("MLflow, reconciler and gateway")
+            supervisor.start(home, "services", processes.services(tower, secrets))
         migration.result()
-    supervisor.start(home, "airflow", processes.airflow(tower, secrets))
+    if "airflow" in tower.groups:
+        progress("Airflow")
+        supervisor.start(home, "airflow", processes.airflow(tower, secrets))
     wait_healthy(tower, secrets, progress)
+
+
+def _migrate_airflow(tower: TowerState, secrets: Credentials) -> None:
+    if "airflow" in tower.groups:
+        environment = processes.airflow(tower, secrets)[0].environment
+        airflow.migrate({**environment, supervisor.MARK: str(tower.home)}, secrets, tower.home)
 
 
 def prepare_repository(tower: TowerState) -> None:
@@ -114,13 +133,13 @@ def prepare_repository(tower: TowerState) -> None:
 
 def wait_healthy(tower: TowerState, secrets: Credentials, progress: Progress) -> None:
     """Return when every process answers. Raises ProcessDied naming the first that ended, DeadlineExceeded naming the slow one."""
-    groups = {
+    members = {
         "foundation": processes.foundation,
         "services": processes.services,
         "airflow": processes.airflow,
     }
-    for group, members in groups.items():
-        for process in members(tower, secrets):
+    for group in tower.groups:
+        for process in members[group](tower, secrets):
             if process.health:
                 progress(f"waiting for {process.name}")
                 _wait(tower.home, group, process)
@@ -128,33 +147,52 @@ def wait_healthy(tower: TowerState, secrets: Credentials, progress: Progress) ->
 
 def _wait(home: Path, group: str, process: supervisor.Process) -> None:
     def healthy() -> bool:
-        if dead := supervisor.ended(home, group):
-            raise ProcessDied(dead["name"], int(dead["code"]), supervisor.log_path(home, dead["name"]))
-        return health.answers(process.health or "")
+        return health.answers(process.health or "", process.component) or not _alive(home, group)
 
     health.poll(healthy, part=process.name, deadline=120, log=supervisor.log_path(home, process.name))
+
+
+def _alive(home: Path, group: str) -> bool:
+    """True; raises ProcessDied naming the process of the group that ended first, or the supervisor when that was killed."""
+    if dead := supervisor.ended(home, group):
+        raise ProcessDied(dead["name"], int(dead["code"]), supervisor.log_path(home, dead["name"]))
+    if not _supervisors(home, group):
+        name = f"supervisor-{group}"
+        raise ProcessDied(name, None, supervisor.log_path(home, name))
+    return True
 
 
 def running(home: Path) -> bool:
     return bool(_supervisors(home.resolve()))
 
 
+def stopped(tower: TowerState) -> list[str]:
+    """The groups that were started and do not run any more, each with the process that ended first where that is known."""
+    gone = [group for group in tower.groups if not _supervisors(tower.home, group)]
+    first = {group: supervisor.ended(tower.home, group) for group in gone}
+    return [f"{group} ({end['name']} ended first)" if (end := first[group]) else group for group in gone]
+
+
 def down(home: Path) -> int:
-    """Stop every process of the tower at `home`, in the order top to bottom; return how many there were."""
+    """Stop every process of the tower at `home`, those that need Postgres before it; return how many there were."""
     home = home.resolve()
-    count = len(_members(home))
-    for group in ("airflow", "services", "foundation"):
-        for pid in _supervisors(home, group):
+    count = len(members(home))
+    for groups in (("airflow", "services"), ("foundation",)):
+        for pid in (pid for group in groups for pid in _supervisors(home, group)):
             _signal(pid, signal.SIGTERM)
-        with contextlib.suppress(Exception):
-            health.poll(lambda g=group: not _supervisors(home, g), part=group, deadline=15)  # type: ignore[misc]
+        _until(lambda g=groups: not any(_supervisors(home, group) for group in g), STOP_SECONDS)  # type: ignore[misc]
+    # what is left has no supervisor any more: it was killed
     for last in (signal.SIGTERM, signal.SIGKILL):
-        for pid in _members(home):
+        for pid in members(home):
             _signal(pid, last)
-        with contextlib.suppress(Exception):
-            health.poll(lambda: not _members(home), part="the tower", deadline=10)
+        _until(lambda: not members(home), STOP_SECONDS)
     (home / "state.json").unlink(missing_ok=True)
     return count
+
+
+def _until(check: Callable[[], bool], seconds: float) -> None:
+    with contextlib.suppress(DeadlineExceeded):
+        health.poll(check, part="the tower", deadline=seconds)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
@@ -163,16 +201,28 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def _supervisors(home: Path, group: str = "") -> list[int]:
-    wanted = ["medtower.local.supervisor", str(home), *([group] if group else [])]
-    return [pid for pid in _members(home) if all(w in _read(pid, "cmdline") for w in wanted)]
+    return [pid for pid in members(home) if _supervises(pid, home, group)]
 
 
-def _members(home: Path) -> list[int]:
-    """The processes that carry this home in their environment, without this one and its ancestors: also those whose supervisor was killed."""
-    mark = f"MEDTOWER_HOME={home}"
+def members(home: Path) -> list[int]:
+    """The processes that carry this home's mark, its supervisors and its Postgres server, without this one and its ancestors: also those
+    whose supervisor was killed."""
+    mark, data = f"{supervisor.MARK}={home}", str((home / "postgres").resolve())
     spared = set(_ancestors(os.getpid()))
-    pids = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]
-    return [pid for pid in pids if pid not in spared and mark in _read(pid, "environ")]
+    pids = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and int(p.name) not in spared]
+    return [p for p in pids if mark in _read(p, "environ") or _supervises(p, home) or _serves_data(p, data)]
+
+
+def _supervises(pid: int, home: Path, group: str = "") -> bool:
+    wanted = ["medtower.local.supervisor", str(home), *([group] if group else [])]
+    given = _read(pid, "cmdline")
+    return all(word in given for word in wanted)
+
+
+def _serves_data(pid: int, data: str) -> bool:
+    """Postgres drops the environment and, as root, the user: its own process is known by its data folder."""
+    program, *arguments = _read(pid, "cmdline") or [""]
+    return program.endswith("/postgres") and data in arguments
 
 
 def _ancestors(pid: int) -> Iterator[int]:

@@ -36,7 +36,7 @@ def publish(path: Path, table: RoutingTable) -> None:
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(table.model_dump_json(indent=2))
+            file.write(table.model_dump_json(by_alias=True))
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)

@@ -52,7 +52,9 @@ def benchmark(name: str, tower: Tower | None = None, *, requests: int = REQUESTS
 
 def _judge(contract: Contract, estimate: Estimate) -> Status:
     promised = contract.service_levels.get(estimate.metric)
-    return kpi.status(estimate, promised, METRICS[estimate.metric]) if promised else Status.OK
+    if promised is None:
+        return Status.OK if estimate.known else Status.INSUFFICIENT
+    return kpi.status(estimate, promised, METRICS[estimate.metric])
 
 
 def measure(tower: Tower, contract: Contract, version: int, requests: int) -> list[Estimate]:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def detect(name: str, tower: Tower | None = None, *, until: datetime | None = None) -> dict[str, object]:
     """Test the last window of `name` before `until` (default: now) and keep the findings.
 
-    An alarm that persists opens one incident a version, which is what `retrain` reads. Returns a summary without any patient's data.
+    An alarm that persists opens one incident a version and week, which is what `retrain` reads. Returns a summary without any patient's data.
     """
     tower = tower or Tower()
     moment = (until or datetime.now(UTC)).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
@@ -97,7 +97,7 @@ def _open_incident(
     incidents.open(
         tower.database,
         Incident(
-            key=f"drift/{name}/{version}",
+            key=f"drift/{name}/{version}/{moment:%G-W%V}",
             model=name,
             version=version,
             kind="drift",

@@ -51,9 +51,9 @@ class HealthCollector(Collector):
         coverage = GaugeMetricFamily(
             "medtower_label_coverage_ratio", "Share of predictions with ground truth", labels=["model"]
         )
-        for row in performance.latest(self._database):
-            if row.estimate.population != "all":
-                continue
+        rows = [r for r in performance.latest(self._database) if r.estimate.population == "all"]
+        # on the day of a promotion two versions were judged; a series may appear once only, and the newest version's counts
+        for row in {(r.model, r.estimate.metric): r for r in rows}.values():
             labels = [row.model, row.estimate.metric]
             status.add_metric(labels, row.status.gauge)
             if row.estimate.value is not None:

@@ -82,6 +82,6 @@ def champion_evaluation(model: Model) -> EvaluationReport | None:
 def code_commit() -> str:
     """The commit of the code that trained; 'unknown' for an installation without its repository."""
     try:
-        return Repository(Path(__file__).resolve().parents[3]).git("rev-parse", "HEAD").decode().strip()
+        return Repository(Path(__file__).resolve().parents[3]).head_commit()
     except MedtowerError:
         return "unknown"

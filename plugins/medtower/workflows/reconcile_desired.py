@@ -8,7 +8,7 @@ from pathlib import Path
 from medtower.adapters.git import Repository
 from medtower.domain.release import Release
 from medtower.errors import MedtowerError
-from medtower.releases import canonical, policy
+from medtower.releases import canonical, dossier, policy
 from medtower.serving.golden import Golden
 from medtower.workflows import model_tree
 from medtower.workflows.reconcile_memory import Verified
@@ -59,6 +59,11 @@ class DesiredState:
                 place = policy.dossier_of(folder, manifest.version)
                 config = (place / "config.pbtxt").read_text()
                 golden = Golden.model_validate_json((place / "golden.json").read_bytes())
-                return Desired(model, release, Verified(manifest=manifest, config=config), golden)
+                return Desired(
+                    model,
+                    release,
+                    Verified(manifest=manifest, config=config, contract=dossier.read_contract(place)),
+                    golden,
+                )
         except MedtowerError as error:
             return Desired(model, release, error=error)

@@ -7,16 +7,18 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from medtower.domain.contract import Contract
 from medtower.domain.release import Manifest
 
 
 class Verified(BaseModel):
-    """A version that passed policy when it was released: its manifest and its signed config.pbtxt."""
+    """A version that passed policy when it was released: its manifest, and the config.pbtxt and contract that were signed with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     manifest: Manifest
     config: str
+    contract: Contract
 
     @property
     def version(self) -> int:

@@ -93,7 +93,13 @@ def ready(triton: Triton, model: str) -> set[int]:
 
 def _route(wanted: Verified) -> Route:
     manifest = wanted.manifest
-    arm = Arm(name=CURRENT, version=manifest.version, digest=dossier.digest(manifest), weight=100)
+    arm = Arm(
+        name=CURRENT,
+        version=manifest.version,
+        digest=dossier.digest(manifest),
+        weight=100,
+        contract=wanted.contract,
+    )
     return Route(model=manifest.model, arms=[arm])
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from medtower.releases import release_file
+from medtower.workflows import model_tree
 from medtower.workflows.tower import Tower
 
 
 def released_models(tower: Tower | None = None) -> list[str]:
     """The names of the models that `main` releases a version of, sorted."""
-    tower = tower or Tower()
-    with tower.models() as models:
-        folders = sorted(p.parent for p in models.glob("*/release.yaml"))
-        return [f.name for f in folders if release_file.read(f).version is not None]
+    repository = (tower or Tower()).repository
+    return sorted(
+        name for name, release in model_tree.released(repository).items() if release.version is not None
+    )

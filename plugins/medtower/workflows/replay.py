@@ -31,17 +31,20 @@ def replay(
     until: datetime | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, int]:
-    """Replay `days` days up to `until` (default: now) through the version that serves; write predictions and outcomes to Postgres.
+    """Replay `days` calendar days (UTC) up to `until` (default: now) through the version that serves; write predictions and outcomes to Postgres.
 
-    Request ids are made from model, day and row, so that a second replay adds nothing. Returns {predictions, outcomes}.
+    What would have happened after `until` is left out. Ids and times are made from model, last day, day and row, so that a second replay that
+    ends on the same day adds only what has happened since. Returns {predictions, outcomes}. Safe to run again after a kill.
     """
     end = until or datetime.now(UTC)
+    today = end.replace(hour=0, minute=0, second=0, microsecond=0)
     counts = {"predictions": 0, "outcomes": 0}
     with tower.model(name) as model:
         frames = daily(model, days)
         for day, frame in enumerate(frames):
-            start = end - timedelta(days=days - day)
-            predictions = predict(tower, model, frame, start, name_of_day=f"{start:%Y-%m-%d}")
+            start = today - timedelta(days=days - 1 - day)
+            made = predict(tower, model, frame, start, name_of_day=f"{today:%Y-%m-%d}/{start:%Y-%m-%d}")
+            predictions = [p for p in made if p.event_time <= end]
             counts["predictions"] += tower.predictions.write(predictions)
             truth = labels(model.contract, model.cohort, frame, predictions, known_by=end)
             counts["outcomes"] += tower.predictions.write_outcomes(truth)
@@ -120,8 +123,8 @@ def labels(
             int(predictions[0].event_time.timestamp()) if predictions else 0,
         ]
     )
-    late: NDArray[np.float64] = plan.label_delay_days * (1 + 0.5 * random.random(len(frame)))
-    labelled = random.random(len(frame)) < plan.label_rate
+    late: NDArray[np.float64] = plan.label_delay_days * (1 + 0.5 * random.uniform(size=len(frame)))
+    labelled = random.uniform(size=len(frame)) < plan.label_rate
     found = []
     for i, prediction in enumerate(predictions):
         value, arrival = float(frame["outcome"][i]), prediction.event_time + timedelta(days=float(late[i]))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
-from medtower.adapters.postgres import incidents
+from medtower.adapters.git import MAIN
+from medtower.adapters.postgres import incidents, lock
 from medtower.domain.incident import Incident
 from medtower.errors import NotFound
+from medtower.workflows import model_tree
 from medtower.workflows.proposal import open_proposal
 from medtower.workflows.tower import Tower
 from medtower.workflows.trail import note
@@ -29,9 +31,19 @@ def needed(
             raise NotFound(f"the model {model}", "triton_models", f"known: {', '.join(tower.names())}")
         trigger = f"hand/{model}/{datetime.now(UTC):%Y-%m-%dT%H:%M}"
         return [_need(model, window_days, reason or "asked for by hand", trigger)]
-    pending = [i for i in incidents.find(tower.database, only_open=True) if _calls_for_retraining(i)]
-    by_model = {i.model: i for i in pending}
-    return [_need(i.model, window_days, reason or i.summary, i.key) for i in by_model.values()]
+    pending: dict[str, list[Incident]] = {}
+    for incident in incidents.find(tower.database, only_open=True):
+        if _calls_for_retraining(incident):
+            pending.setdefault(incident.model, []).append(incident)
+    return [_of_incidents(name, found, window_days, reason) for name, found in sorted(pending.items())]
+
+
+def _of_incidents(name: str, found: list[Incident], window_days: int, reason: str) -> dict[str, object]:
+    """One need a model, version and week, however many incidents call for it; drift is told first, as the cause."""
+    newest = max(found, key=lambda i: i.opened_at)
+    told = "; ".join(i.summary for i in sorted(found, key=lambda i: (i.kind != "drift", i.key)))
+    trigger = f"{name}/{newest.version or 0}/{newest.opened_at:%G-W%V}"
+    return _need(name, window_days, reason or told, trigger)
 
 
 def _calls_for_retraining(incident: Incident) -> bool:
@@ -45,13 +57,18 @@ def _need(model: str, window_days: int, reason: str, trigger: str) -> dict[str, 
 def retrain(need: dict[str, object], tower: Tower | None = None) -> dict[str, object]:
     """Train for one need on the record, and open a proposal when every gate says PROMOTE. Safe to run twice, and after a kill.
 
-    Returns {model, version, proposed, gates}.
+    Returns {model, version, proposed, gates}. Raises Conflict while another process works on the same need.
     """
     tower = tower or Tower()
     name, trigger = str(need["model"]), str(need["trigger"])
+    with lock.held(tower.database, trigger):
+        return _retrain(tower, name, trigger, int(str(need["window_days"])), str(need["reason"]))
+
+
+def _retrain(tower: Tower, name: str, trigger: str, window_days: int, reason: str) -> dict[str, object]:
     with tower.model(name) as model:
-        days = int(str(need["window_days"])) or model.contract.retraining.window_days
-    trained = train(tower, name, reason=str(need["reason"]), window_days=days, trigger=trigger)
+        days = window_days or model.contract.retraining.window_days
+    trained = train(tower, name, reason=reason, window_days=days, trigger=trigger)
     note(
         tower.database,
         "retrain",
@@ -60,10 +77,8 @@ def retrain(need: dict[str, object], tower: Tower | None = None) -> dict[str, ob
         trigger=trigger,
         passed=trained.passed,
     )
-    branch = (
-        open_proposal(tower, name, trained.version, reason=str(need["reason"])) if trained.passed else None
-    )
-    _answer(tower, trigger, trained)
+    branch = _propose(tower, trained, reason)
+    _answer(tower, trained)
     return {
         "model": name,
         "version": trained.version,
@@ -72,11 +87,18 @@ def retrain(need: dict[str, object], tower: Tower | None = None) -> dict[str, ob
     }
 
 
-def _answer(tower: Tower, trigger: str, trained: Trained) -> None:
-    """Close the incident that called for this, once; a need asked for by hand has none."""
-    if trigger.startswith("hand/"):
-        return
+def _propose(tower: Tower, trained: Trained, reason: str) -> str | None:
+    """The proposal's branch; None when a gate failed, or when people have merged the version since an earlier run proposed it."""
+    dossier = model_tree.path(trained.model, "dossiers", str(trained.version))
+    if not trained.passed or tower.repository.entries(f"{MAIN}:{dossier}"):
+        return None
+    return open_proposal(tower, trained.model, trained.version, reason=reason)
+
+
+def _answer(tower: Tower, trained: Trained) -> None:
+    """Close the incidents that called for this."""
     outcome = "proposed" if trained.passed else "trained, but its gates failed"
-    incidents.close(
-        tower.database, trigger, at=datetime.now(UTC), resolution=f"version {trained.version} {outcome}"
-    )
+    for incident in incidents.find(tower.database, trained.model, only_open=True):
+        if _calls_for_retraining(incident):
+            resolution = f"version {trained.version} {outcome}"
+            incidents.close(tower.database, incident.key, at=datetime.now(UTC), resolution=resolution)

@@ -56,6 +56,7 @@ def _track(tower: Tower, model: Model, version: int, moment: datetime) -> dict[s
         estimates=judged,
         coverage=coverage,
     )
+    _close_incidents(tower, contract.name, version, moment)
     _open_incident(tower, model, version, judged, moment)
     path = _report(tower, contract, version, judged, coverage, start, moment)
     health.record(tower.database, "track_performance", moment, model=contract.name)
@@ -141,7 +142,7 @@ def _open_incident(tower: Tower, model: Model, version: int, judged: list[Judged
     incidents.open(
         tower.database,
         Incident(
-            key=f"{'drop' if dropped else 'kpi'}/{model.contract.name}/{version}",
+            key=f"{'drop' if dropped else 'kpi'}/{model.contract.name}/{version}/{moment:%G-W%V}",
             model=model.contract.name,
             version=version,
             kind="kpi",
@@ -150,6 +151,15 @@ def _open_incident(tower: Tower, model: Model, version: int, judged: list[Judged
             opened_at=moment,
         ),
     )
+
+
+def _close_incidents(tower: Tower, name: str, version: int, moment: datetime) -> None:
+    """What a version did wrong is over when it no longer serves; what it is retrained for stays open until that is answered."""
+    for incident in incidents.find(tower.database, name, only_open=True):
+        if incident.key.startswith("kpi/") and incident.version != version:
+            incidents.close(
+                tower.database, incident.key, at=moment, resolution=f"version {version} serves instead"
+            )
 
 
 def performance_drop(model: Model, version: int, judged: list[Judged]) -> bool:
@@ -179,7 +189,7 @@ def _report(
 
     return publish(
         tower.settings.path("reports"),
-        f"{contract.name}/performance-{moment:%Y-%m-%d}.html",
+        f"{contract.name}/performance-{moment:%Y-%m-%d}-version-{version}.html",
         "performance.html.j2",
         contract=contract,
         version=version,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medtower.adapters.mlflow import TRIGGER
+from medtower.adapters.mlflow import TRIGGER, RegisteredVersion
 from medtower.domain.estimate import EvaluationReport
 from medtower.domain.verdict import Decision, Verdict, overall
 from medtower.workflows.dataset import Dataset, from_cohort, from_record
@@ -59,6 +59,8 @@ def train(
     ModelMisbehaved (parity lost) and Unavailable; a version whose gates fail is registered too, as evidence, and says so.
     """
     with tower.model(name) as model, tempfile.TemporaryDirectory(prefix="medtower-train-") as place:
+        if trigger and (made := tower.registry.made_by(name, trigger)):
+            return _again(tower, made, Path(place))
         progress("data")
         data = _data(tower, model, window_days, until or datetime.now(UTC))
         folder = Path(place)
@@ -103,6 +105,17 @@ def train(
         )
         log.info("trained", extra={"model": name, "version": registered.version, "run_id": registered.run_id})
         return Trained(name, registered.version, registered.run_id, trained.evaluation, trained.gates)
+
+
+def _again(tower: Tower, made: RegisteredVersion, folder: Path) -> Trained:
+    """What an earlier run made of the same trigger, as it was registered: the data may have moved on since."""
+
+    def kept(name: str) -> str:
+        return tower.registry.fetch_file(made.run_id, name, folder).read_text()
+
+    evaluation = EvaluationReport.model_validate_json(kept("evaluation.json"))
+    gates = [Verdict.model_validate(v) for v in json.loads(kept("gates.json"))]
+    return Trained(made.model, made.version, made.run_id, evaluation, gates)
 
 
 def _data(tower: Tower, model: Model, window_days: int | None, until: datetime) -> Dataset:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from medtower.adapters.airflow_api import Airflow
 from medtower.errors import MedtowerError
 from medtower.local import health, state
-from medtower.local.demo import approvers
+from medtower.local.demo import approvers, bad_version
 from medtower.local.demo.client import Client
-from medtower.local.demo.steps import Telling
+from medtower.local.demo.steps import Telling, headline
 from medtower.local.state import TowerState
 from medtower.serving import routing
 from medtower.settings import Settings
@@ -54,13 +51,14 @@ class Story:
         self.failed_requests = 0
         self.requests = 0
         self.hero = ""
+        self.retrained = 0
 
     def tell(self) -> None:
         self.champions()
         self.ninety_days()
         self.watch_and_retrain()
         self.promote_the_retrained()
-        self.bad_version_and_revert()
+        bad_version.tell(self)
 
     # -- 1 and 2: champions ------------------------------------------------------------------------------------------------
 
@@ -71,7 +69,7 @@ class Story:
             self.models[name] = Model()
             with self.telling.step(f"Train {name}: cohort, expectations, torch, ONNX, gates, MLflow") as step:
                 made = train(self.tower, name, reason="first version", progress=self.telling.now)
-                step.result = _headline(made)
+                step.result = headline(made)
                 self.models[name].versions[made.version] = "champion"
             trained.append(made)
         with self.telling.step(
@@ -142,12 +140,12 @@ class Story:
         """Airflow tracks, finds the drift, and the drift wakes retraining, which proposes a version."""
         with self.telling.step("Airflow: track_performance") as step:
             self._dags_ready()
-            for found in self._run("track_performance", "track"):
+            for found in self.run_dag("track_performance", "track"):
                 self.models[found["model"]].status = found["status"]
             critical = [name for name, m in self.models.items() if m.status == "critical"]
             step.result = f"critical: {', '.join(critical) or 'none'}"
         with self.telling.step("Airflow: detect_drift") as step:
-            tested = self._run("detect_drift", "detect")
+            tested = self.run_dag("detect_drift", "detect")
             for one in tested:
                 self.models[one["model"]].drifted = len(one["drifted"])
             alarmed = [one["model"] for one in tested if one["alarm"]]
@@ -158,11 +156,14 @@ class Story:
         with self.telling.step(
             "Airflow: retrain, woken by the drift asset: new version, gates, proposal"
         ) as step:
-            made = next(r for r in self._woken("retrain", "train_and_propose") if r["model"] == self.hero)
+            results = self._woken("retrain", "train_and_propose")
+            for other in results:
+                state_of = "retrained, awaits approval" if other["proposed"] else "retrained, gates failed"
+                self.models[other["model"]].versions[int(other["version"])] = state_of
+            made = next(r for r in results if r["model"] == self.hero)
             if not made["proposed"]:
                 raise MedtowerError(f"the retrained {self.hero} did not pass its gates: {made['gates']}")
             self.retrained = int(made["version"])
-            self.models[self.hero].versions[self.retrained] = "retrained on drift"
             step.result = f"{self.hero} {self.retrained}: {len(made['gates'])} gates passed, proposal open"
 
     def _dags_ready(self) -> None:
@@ -176,7 +177,7 @@ class Story:
         for dag in WATCHED:
             self.airflow.unpause(dag)
 
-    def _run(self, dag: str, task: str) -> list[dict[str, Any]]:
+    def run_dag(self, dag: str, task: str) -> list[dict[str, Any]]:
         run_id = self.airflow.trigger(dag)
         self.airflow.wait(dag, run_id, told=self.telling.now)
         return self.airflow.results(dag, run_id, task)
@@ -206,6 +207,7 @@ class Story:
             self.client.start()
             self.promote(self.hero, self.retrained, "", proposed=True)
             seconds = self.wait_served(self.hero, self.retrained)
+            self.models[self.hero].versions[self.retrained] = "retrained on drift, serves"
             step.result = f"served {seconds:.1f} s after the merge, {self.client.failed} failed requests"
 
     def _client(self) -> Client:
@@ -214,79 +216,6 @@ class Story:
         with self.tower.model(self.hero) as model:
             patients = today(model.contract, model.cohort, model.folder, n=2000, seed=3)
             return Client(self.tower.settings, model.contract, patients)
-
-    def bad_version_and_revert(self) -> None:
-        """A version that only looks good on a stale holdout goes live, tracking sees it, and one revert takes it back."""
-        with self.telling.step(
-            "A version trained on the stale cohort passes its gates and goes live"
-        ) as step:
-            made = train(self.tower, self.hero, reason="routine refresh", progress=self.telling.now)
-            self.models[self.hero].versions[made.version] = "stale, reverted"
-            self.promote(self.hero, made.version, "routine refresh")
-            self.wait_served(self.hero, made.version)
-            step.result = _headline(made)
-        with self.telling.step(
-            "Today's patients are answered by it, their outcomes arrive, tracking sees it"
-        ) as step:
-            self._collect_labels(made)
-            found = next(r for r in self._run("track_performance", "track") if r["model"] == self.hero)
-            if found["status"] != "critical":
-                raise MedtowerError(f"tracking did not see the bad version: {found['status']}")
-            step.result = f"critical: {', '.join(found['critical'])} (n={found['labelled']})"
-        with self.telling.step("git revert") as step:
-            self._revert(made)
-            step.result = f"{self.revert_seconds:.2f} s to the old version's first answer, {self.failed_requests} failed requests of {self.requests}"
-
-    def _collect_labels(self, made: Trained) -> None:
-        started, needed = datetime.now(UTC) - timedelta(days=1), 300
-        health.poll(
-            lambda: sum(a.version == made.version for a in self.client.answers) >= needed,
-            part="live traffic",
-            deadline=60,
-        )
-        told = self.client.report_outcomes(made.version)
-        self.telling.now(f"{told} outcomes reported")
-
-        def on_record() -> bool:
-            rows = self.tower.predictions.labelled(
-                self.hero, made.version, started, datetime.now(UTC), datetime.now(UTC)
-            )
-            return sum(not math.isnan(v) for v in rows["outcome"]) >= told
-
-        health.poll(
-            on_record, part="the gateway's shipper", deadline=60, log=self.state.home / "logs" / "gateway.log"
-        )
-
-    def _revert(self, made: Trained) -> None:
-        from medtower.workflows.rollback import rollback
-
-        previous = self.retrained
-        merged = time.monotonic()
-        rollback(
-            self.tower.repository, self.hero, f"{self.hero} {made.version} is critical on today's patients"
-        )
-        health.poll(
-            lambda: self.client.first_after(merged, previous) is not None,
-            part="the old version",
-            deadline=60,
-            log=self.state.home / "logs" / "reconciler.log",
-        )
-        answer = self.client.first_after(merged, previous)
-        self.revert_seconds = answer.at - merged if answer else None
-        self.client.stop()
-        self.failed_requests, self.requests = self.client.failed, len(self.client.answers)
-
-
-def _headline(made: Trained) -> str:
-    known = [e for e in made.evaluation.estimates if e.population == "all" and e.value is not None]
-    best = next((e for e in known if e.metric in ("auc_roc", "r2")), None)
-    shown = f"{best.metric} {best.value:.3f} [{best.lower:.3f}–{best.upper:.3f}], " if best else ""
-    verdict = (
-        "gates passed"
-        if made.passed
-        else "gates: " + ", ".join(str(v.name) for v in made.gates if v.decision != "PROMOTE")
-    )
-    return f"version {made.version}, {shown}n={made.evaluation.n}, {verdict}"
 
 
 def _secret(text: str) -> Any:

@@ -39,6 +39,10 @@ class Client(threading.Thread):
     ) -> None:
         super().__init__(daemon=True)
         self._contract, self._patients, self._rate = contract, patients, rate
+        self._rows = [
+            dict(zip(contract.input_names, values, strict=True))
+            for values in patients[contract.input_names].values.tolist()
+        ]
         self._http = httpx.Client(
             base_url=chosen.gateway_url,
             headers={"X-API-Key": chosen.gateway_key.get_secret_value()},
@@ -63,7 +67,7 @@ class Client(threading.Thread):
         body = {
             "request_id": request_id,
             "subject_id": str(self._patients["subject_id"].iloc[row]),
-            "features": named(self._contract, dict(self._patients.iloc[row].items())),
+            "features": named(self._contract, self._rows[row]),
         }
         try:
             response = self._http.post(f"/api/v1/ml/predict/{self._contract.name}", json=body)

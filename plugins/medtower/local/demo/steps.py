@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
+from medtower.workflows.train import Trained
+
 
 @dataclass
 class Step:
@@ -46,3 +48,16 @@ class Telling:
     def now(self, detail: str) -> None:
         """Say what the current step is doing."""
         self._status.update(f"{self.steps[-1].title}: {detail}")
+
+
+def headline(made: Trained) -> str:
+    """A trained version in one line: its main metric with interval and n, and its gates."""
+    known = [e for e in made.evaluation.estimates if e.population == "all" and e.value is not None]
+    best = next((e for e in known if e.metric in ("auc_roc", "r2")), None)
+    shown = f"{best.metric} {best.value:.3f} [{best.lower:.3f}–{best.upper:.3f}], " if best else ""
+    verdict = (
+        "gates passed"
+        if made.passed
+        else "gates: " + ", ".join(str(v.name) for v in made.gates if v.decision != "PROMOTE")
+    )
+    return f"version {made.version}, {shown}n={made.evaluation.n}, {verdict}"

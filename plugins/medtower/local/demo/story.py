@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def run(home: Path, days: int) -> None:
     Raises Conflict when a demo runs there now. On any error the tower stays up with its logs, and the error names the log.
     """
     home = home.resolve()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)
     started = time.monotonic()
     with tower.exclusive(home):
         telling = Telling(console)
