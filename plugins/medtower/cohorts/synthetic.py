@@ -28,26 +28,26 @@ def draw(
     Correlated normals (Nelsen, An Introduction to Copulas, 2006, §2.3) become the marginals; shifts of the person act before the outcome
     is drawn, shifts of the measurement after it. Raises CohortInvalid when the correlations cannot hold together.
     """
-    random = np.random.default_rng([source.seed, *seed])
-    person = _people(contract, source, random, n)
+    generator = np.random.default_rng([source.seed, *seed])
+    person = _people(contract, source, generator, n)
     person = _shifted(contract, person, [s for s in shifts if s.when == "true"])
-    outcome = _outcome(contract, source, person, random)
+    outcome = _outcome(contract, source, person, generator)
     seen = _shifted(contract, person, [s for s in shifts if s.when == "measured"])
     frame = pd.DataFrame({i.name: _column(contract, i.name, seen[i.name]) for i in contract.inputs})
     for name, distribution in source.inputs.items():
-        gone = random.uniform(size=n) < distribution.missing_rate
+        gone = generator.uniform(size=n) < distribution.missing_rate
         frame.loc[gone, name] = None
     frame["subject_id"] = [f"synthetic-{'-'.join(map(str, seed))}-{i:06d}" for i in range(n)]
-    seconds = np.sort(random.integers(0, YEAR_SECONDS, n))
+    seconds = np.sort(generator.integers(0, YEAR_SECONDS, n))
     frame["event_time"] = (FIRST_DAY + pd.to_timedelta(seconds, unit="s")).as_unit("ns")
     frame["outcome"] = outcome
     return frame
 
 
-def _people(contract: Contract, source: SyntheticSource, random: np.random.Generator, n: int) -> Columns:
+def _people(contract: Contract, source: SyntheticSource, generator: np.random.Generator, n: int) -> Columns:
     from scipy.special import ndtr
 
-    normals = random.standard_normal((n, len(contract.inputs))) @ _cholesky(contract, source).T
+    normals = generator.standard_normal((n, len(contract.inputs))) @ _cholesky(contract, source).T
     uniforms = np.clip(ndtr(normals), 1e-9, 1 - 1e-9)
     return {
         spec.name: quantiles(spec, source.inputs[spec.name], uniforms[:, k])
@@ -76,7 +76,7 @@ def _shifted(contract: Contract, columns: Columns, shifts: Sequence[Shift]) -> C
 
 
 def _outcome(
-    contract: Contract, source: SyntheticSource, person: Columns, random: np.random.Generator
+    contract: Contract, source: SyntheticSource, person: Columns, generator: np.random.Generator
 ) -> Floats:
     from scipy.special import expit
 
@@ -91,9 +91,9 @@ def _outcome(
         latent += coefficient * z[a] * z[b]
     latent *= source.signal
     if contract.task == "classification":
-        happens: Floats = (random.uniform(size=len(latent)) < expit(latent)).astype(np.float64)
+        happens: Floats = (generator.uniform(size=len(latent)) < expit(latent)).astype(np.float64)
         return happens
-    value = (latent + random.normal(0, source.noise, len(latent))) * source.scale + source.offset
+    value = (latent + generator.normal(0, source.noise, len(latent))) * source.scale + source.offset
     low, high = contract.output.range or (-np.inf, np.inf)
     bounded: Floats = np.clip(value, low, high)
     return bounded

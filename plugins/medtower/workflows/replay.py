@@ -116,15 +116,15 @@ def labels(
 ) -> list[Outcome]:
     """The ground truth that had arrived by `known_by`: each `label_delay_days` (plus up to half of it) late, some never."""
     plan = cohort.rehearsal
-    random = np.random.default_rng(
+    generator = np.random.default_rng(
         [
             cohort.rehearsal.per_day,
             len(frame),
             int(predictions[0].event_time.timestamp()) if predictions else 0,
         ]
     )
-    late: NDArray[np.float64] = plan.label_delay_days * (1 + 0.5 * random.uniform(size=len(frame)))
-    labelled = random.uniform(size=len(frame)) < plan.label_rate
+    late: NDArray[np.float64] = plan.label_delay_days * (1 + 0.5 * generator.uniform(size=len(frame)))
+    labelled = generator.uniform(size=len(frame)) < plan.label_rate
     found = []
     for i, prediction in enumerate(predictions):
         value, arrival = float(frame["outcome"][i]), prediction.event_time + timedelta(days=float(late[i]))
