@@ -177,6 +177,19 @@ def check_contract(folder: Annotated[Path, typer.Argument(help="A model's folder
 
 
 @verb
+def add_model(folder: Annotated[Path, typer.Argument(help="A model's folder")]) -> None:
+    """Bring a model's contract and cohort to the tower, or changes of them. What serves does not change.
+
+    Example: medtower add-model triton_models/kidney_risk
+    """
+    from medtower.workflows.add_model import add_model
+    from medtower.workflows.tower import Tower
+
+    commit = add_model(Tower(_settings()).repository, folder)
+    out.print(f"{folder.name}: on main with {commit}" if commit else f"{folder.name}: main has it already")
+
+
+@verb
 def schema(
     check: Annotated[bool, typer.Option(help="Only say whether the exported files are up to date")] = False,
     folder: Annotated[Path, typer.Option(help="Where the schemas lie")] = Path("docs/schemas"),

@@ -30,7 +30,7 @@ RETRAIN = "import json, sys; from medtower.workflows.retrain import retrain; pri
 DAG_TEST = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
-bag = DagBag(sys.argv[1], include_examples=False)
+bag = DagBag(sys.argv[1])
 assert not bag.import_errors, bag.import_errors
 states = []
 for dag, conf in json.loads(sys.argv[2]):
@@ -104,8 +104,9 @@ def blocked(world: RunningTower, statement: str) -> Iterator[psycopg2.extensions
         connection.close()
 
 
-def waits_for_a_lock(cursor: psycopg2.extensions.cursor) -> bool:
-    cursor.execute("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")
+def waits_for(cursor: psycopg2.extensions.cursor, table: str) -> bool:
+    """True when somebody waits for the lock on that table; pg_locks is read anew within a transaction, pg_stat_activity is not."""
+    cursor.execute("select count(*) from pg_locks where not granted and relation = %s::regclass", (table,))
     return bool(cursor.fetchone()[0])
 
 
@@ -143,7 +144,7 @@ def test_tracking_killed_in_the_middle_is_completed_by_the_next_run(
 ) -> None:
     with blocked(world, "lock table medtower.incidents in access exclusive mode") as cursor:
         process = start(TRACK, environment)
-        poll(lambda: waits_for_a_lock(cursor), part="tracking", deadline=120)
+        poll(lambda: waits_for(cursor, "medtower.incidents"), part="tracking", deadline=60)
         kill(process)
     before = tracked(world)
     assert before  # the numbers were written, the rest was not
@@ -153,7 +154,7 @@ def test_tracking_killed_in_the_middle_is_completed_by_the_next_run(
 
 
 def test_retraining_killed_in_the_middle_makes_no_second_version_and_no_second_proposal(
-    world: RunningTower, environment: dict[str, str]
+    world: RunningTower, environment: dict[str, str], tmp_path: Path
 ) -> None:
     tower = world.tower
     assert detect(NAME, tower)["alarm"] is True
@@ -162,22 +163,27 @@ def test_retraining_killed_in_the_middle_makes_no_second_version_and_no_second_p
     # killed after the version was registered and before anything was proposed
     with blocked(world, "lock table medtower.audit in access exclusive mode") as cursor:
         process = start(RETRAIN, environment, argument)
-        poll(lambda: waits_for_a_lock(cursor) and _latest(world) == 2, part="retraining", deadline=180)
+        poll(
+            lambda: waits_for(cursor, "medtower.audit") and _latest(world) == 2,
+            part="retraining",
+            deadline=90,
+        )
         kill(process)
-    assert tower.repository.branches(f"promote/{NAME}") == []
+    assert _proposals(world) == []
     assert [n for n in needed(tower=tower) if n["model"] == NAME] == [need]
     # killed after the proposal and before the incident was closed
     with blocked(world, "lock table medtower.incidents in exclusive mode") as cursor:
         process = start(RETRAIN, environment, argument)
-        poll(lambda: waits_for_a_lock(cursor), part="retraining", deadline=180)
+        poll(lambda: waits_for(cursor, "medtower.incidents"), part="retraining", deadline=90)
         kill(process)
+    gates = tower.registry.fetch_file(tower.registry.latest(NAME).run_id, "gates.json", tmp_path)
     proposal = tower.repository.head(f"promote/{NAME}-2")
-    assert proposal
+    assert proposal, gates.read_text()
 
     found = json.loads(finished(start(RETRAIN, environment, argument)))
     assert (found["version"], found["proposed"]) == (2, f"promote/{NAME}-2")
     assert _latest(world) == 2
-    assert tower.repository.branches(f"promote/{NAME}") == [f"promote/{NAME}-2"]
+    assert _proposals(world) == [f"promote/{NAME}-2"]
     assert tower.repository.head(f"promote/{NAME}-2") == proposal
     assert incidents.find(tower.database, NAME, only_open=True) == []
 
@@ -191,3 +197,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 def _latest(world: RunningTower) -> int:
     found = world.tower.registry.latest(NAME)
     return found.version if found else 0
+
+
+def _proposals(world: RunningTower) -> list[str]:
+    return [b for b in world.tower.repository.branches("promote/") if b.startswith(f"promote/{NAME}-")]

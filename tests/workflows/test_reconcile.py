@@ -73,7 +73,11 @@ class Scene:
         return self.triton.infer(self.model, version, [ROW])[0] - 6.0
 
     def ready(self) -> set[int]:
-        return reconcile_model.ready(self.triton, self.model)
+        """The READY versions; none while Triton does not answer (a kept connection breaks when it is killed)."""
+        try:
+            return reconcile_model.ready(self.triton, self.model)
+        except Unavailable:
+            return set()
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
-from medtower.errors import DeadlineExceeded, MedtowerError, NotFound, Unavailable
+from medtower.errors import DeadlineExceeded, MedtowerError, NotFound, Refused, Unavailable
 
 FINAL = ("success", "failed")
 
 
 class Airflow:
-    """The API server at `url`, as the user `username`. Raises Unavailable when it does not answer."""
+    """The API server at `url`, as the user `username`. Raises Unavailable when it does not answer, Refused when it refuses the password."""
 
     def __init__(self, url: str, username: str, password: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
         self._user = {"username": username, "password": password}
         self._token: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
     def unpause(self, dag: str) -> None:
         self._call("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
@@ -87,20 +93,27 @@ class Airflow:
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
-            if self._token is None:
-                self._token = (
-                    self._http.post("/auth/token", json=self._user).raise_for_status().json()["access_token"]
-                )
-            headers = {"Authorization": f"Bearer {self._token}"}
-            answer = self._http.request(method, path, json=body, headers=headers)
-        except httpx.HTTPError as error:
+            answer = self._asked(method, path, body)
+            if answer.status_code == 401:  # the token has expired
+                self._token = None
+                answer = self._asked(method, path, body)
+            found: dict[str, Any] = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
             raise Unavailable("Airflow", f"its API does not answer ({type(error).__name__})") from None
         if answer.status_code == 404:
             raise NotFound(path.removeprefix("/api/v2/"), "Airflow")
         if answer.status_code >= 400:
             raise MedtowerError(f"Airflow refused {method} {path} with {answer.status_code}")
-        found: dict[str, Any] = answer.json()
         return found
+
+    def _asked(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+        if self._token is None:
+            login = self._http.post("/auth/token", json=self._user)
+            if login.status_code in (401, 403):
+                raise Refused("login", f"Airflow does not accept the password of {self._user['username']}")
+            self._token = login.raise_for_status().json()["access_token"]
+        headers = {"Authorization": f"Bearer {self._token}"}
+        return self._http.request(method, path, json=body, headers=headers)
 
 
 def _pause() -> None:

@@ -34,7 +34,6 @@ def airflow_environment(state: TowerState, secrets: Credentials) -> dict[str, st
         ("scheduler", "scheduler_idle_sleep_time"): "0.2",
         ("dag_processor", "refresh_interval"): "60",
         ("logging", "base_log_folder"): str(state.home / "airflow" / "logs"),
-        ("usage_data_collection", "enabled"): "False",
     }
     return {
         "AIRFLOW_HOME": str(state.home / "airflow"),

@@ -12,7 +12,7 @@ from medtower.local.state import Credentials, TowerState
 from medtower.local.supervisor import Process
 
 BIN = Path(sys.executable).parent
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "TMPDIR")
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "TMPDIR", "PYTHONPATH")
 
 
 def base_environment() -> dict[str, str]:

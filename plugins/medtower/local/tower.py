@@ -61,7 +61,7 @@ def up(home: Path, progress: Progress = lambda _: None, *, groups: Sequence[str]
     home = home.resolve()
     if running(home):
         found = state.load(home)
-        if all(_supervisors(home, group) for group in found.groups):
+        if all(supervisors(home, group) for group in found.groups):
             wait_healthy(found, state.credentials(home), progress)
             return found
         progress("stopping what is left of a tower that died in part")
@@ -156,19 +156,19 @@ def _alive(home: Path, group: str) -> bool:
     """True; raises ProcessDied naming the process of the group that ended first, or the supervisor when that was killed."""
     if dead := supervisor.ended(home, group):
         raise ProcessDied(dead["name"], int(dead["code"]), supervisor.log_path(home, dead["name"]))
-    if not _supervisors(home, group):
+    if not supervisors(home, group):
         name = f"supervisor-{group}"
         raise ProcessDied(name, None, supervisor.log_path(home, name))
     return True
 
 
 def running(home: Path) -> bool:
-    return bool(_supervisors(home.resolve()))
+    return bool(supervisors(home.resolve()))
 
 
 def stopped(tower: TowerState) -> list[str]:
     """The groups that were started and do not run any more, each with the process that ended first where that is known."""
-    gone = [group for group in tower.groups if not _supervisors(tower.home, group)]
+    gone = [group for group in tower.groups if not supervisors(tower.home, group)]
     first = {group: supervisor.ended(tower.home, group) for group in gone}
     return [f"{group} ({end['name']} ended first)" if (end := first[group]) else group for group in gone]
 
@@ -178,9 +178,9 @@ def down(home: Path) -> int:
     home = home.resolve()
     count = len(members(home))
     for groups in (("airflow", "services"), ("foundation",)):
-        for pid in (pid for group in groups for pid in _supervisors(home, group)):
+        for pid in (pid for group in groups for pid in supervisors(home, group)):
             _signal(pid, signal.SIGTERM)
-        _until(lambda g=groups: not any(_supervisors(home, group) for group in g), STOP_SECONDS)  # type: ignore[misc]
+        _until(lambda g=groups: not any(supervisors(home, group) for group in g), STOP_SECONDS)  # type: ignore[misc]
     # what is left has no supervisor any more: it was killed
     for last in (signal.SIGTERM, signal.SIGKILL):
         for pid in members(home):
@@ -200,7 +200,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _supervisors(home: Path, group: str = "") -> list[int]:
+def supervisors(home: Path, group: str = "") -> list[int]:
     return [pid for pid in members(home) if _supervises(pid, home, group)]
 
 

@@ -1,0 +1,135 @@
+"""The model registry against a real MLflow server."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from tests.fixtures.onnx_models import linear
+from tests.fixtures.proxy import Proxy
+from tests.fixtures.tower import RunningTower
+
+from medtower.adapters.mlflow import TRIGGER, RegisteredVersion, Registry
+from medtower.errors import NotFound, Refused, Unavailable
+
+pytestmark = pytest.mark.tower
+numbers = itertools.count(1)
+
+
+@pytest.fixture
+def registry(tower: RunningTower) -> Registry:
+    return tower.tower.registry
+
+
+@pytest.fixture
+def model() -> str:
+    """A name that no other test uses."""
+    return f"registry_{next(numbers)}"
+
+
+def log(registry: Registry, model: str, folder: Path, *, offset: float = 1, **tags: str) -> RegisteredVersion:
+    network, note = folder / f"{offset}.onnx", folder / "evaluation.json"
+    linear(network, 3, offset=offset)
+    note.write_text('{"n": 1}')
+    return registry.log_version(
+        model,
+        onnx=network,
+        files={note.name: note},
+        parameters={"trainer": "logistic", "rows": 10},
+        metrics={"auc_roc": 0.9},
+        tags={"medtower.reason": "a test", **tags},
+    )
+
+
+def test_versions_are_numbered_one_after_the_other(registry: Registry, model: str, tmp_path: Path) -> None:
+    assert registry.latest(model) is None
+    first, second = log(registry, model, tmp_path), log(registry, model, tmp_path, offset=2)
+    assert (first.version, second.version) == (1, 2)
+    assert registry.latest(model) == second
+    assert registry.version(model, 1) == first
+
+
+def test_the_weights_and_the_evidence_come_back_as_they_were(
+    registry: Registry, model: str, tmp_path: Path
+) -> None:
+    import onnx
+
+    made = log(registry, model, tmp_path)
+    fetched = registry.fetch_weights(made.uri, tmp_path / "back")
+    assert fetched.name == "model.onnx"
+    assert onnx.load(str(fetched)) == onnx.load(str(tmp_path / "1.onnx"))
+    assert registry.fetch_file(made.run_id, "evaluation.json", tmp_path / "back").read_text() == '{"n": 1}'
+
+
+def test_registering_prints_nothing(
+    registry: Registry, model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = log(registry, model, tmp_path)
+    registry.fetch_weights(made.uri, tmp_path / "back")
+    log(registry, model, tmp_path, offset=2)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_version_that_a_trigger_made_is_found_by_it(
+    registry: Registry, model: str, tmp_path: Path
+) -> None:
+    log(registry, model, tmp_path)
+    made = log(registry, model, tmp_path, offset=2, **{TRIGGER: "drift/x/1"})
+    assert registry.made_by(model, "drift/x/1") == made
+    assert registry.made_by(model, "drift/x/2") is None
+    assert registry.made_by("no_such_model", "drift/x/1") is None
+
+
+def test_the_champion_s_alias_mirrors_and_can_be_taken_away(
+    registry: Registry, model: str, tmp_path: Path
+) -> None:
+    import mlflow
+
+    log(registry, model, tmp_path)
+    registry.mark_champion(model, 1)
+    assert mlflow.MlflowClient().get_model_version_by_alias(model, "champion").version == "1"
+    registry.mark_champion(model, None)
+    assert mlflow.MlflowClient().get_registered_model(model).aliases == {}
+
+
+def test_a_version_that_is_not_there_says_how_to_make_one(registry: Registry, model: str) -> None:
+    with pytest.raises(NotFound, match=f"medtower train {model}"):
+        registry.version(model, 7)
+
+
+def test_a_file_or_a_version_that_is_not_there_is_not_found(
+    registry: Registry, model: str, tmp_path: Path
+) -> None:
+    made = log(registry, model, tmp_path)
+    with pytest.raises(NotFound):
+        registry.fetch_file(made.run_id, "no-such-file.json", tmp_path / "back")
+    with pytest.raises(NotFound):
+        registry.fetch_weights(f"models:/{model}/99", tmp_path / "back")
+
+
+def test_what_mlflow_refuses_is_told_with_its_code(registry: Registry, model: str, tmp_path: Path) -> None:
+    linear(tmp_path / "a.onnx", 3)
+    with pytest.raises(Refused, match="MLflow answered INVALID_PARAMETER_VALUE"):
+        registry.log_version(
+            model, onnx=tmp_path / "a.onnx", files={}, parameters={"no*name?": 1}, metrics={}, tags={}
+        )
+    assert registry.latest(model) is None
+
+
+def test_a_server_that_is_down_is_unavailable_before_long(
+    tower: RunningTower, registry: Registry, model: str, tmp_path: Path
+) -> None:
+    made = log(registry, model, tmp_path)
+    proxy = Proxy(tower.state.ports["mlflow"])
+    shaky = Registry(f"http://{proxy.address}")
+    assert shaky.latest(model) == made
+    with proxy.broken():
+        for ask in (
+            lambda: shaky.latest(model),
+            lambda: shaky.fetch_weights(made.uri, tmp_path / "back"),
+        ):
+            with pytest.raises(Unavailable, match="MLflow .*no version was registered"):
+                ask()
+    assert shaky.latest(model) == made
+    proxy.cut()

@@ -1,0 +1,152 @@
+"""What the database knows, as Prometheus reads it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.fixtures.postgres import Cluster
+
+from medtower.adapters.postgres import drift, health, performance
+from medtower.adapters.postgres.database import Database
+from medtower.domain.drift import DriftFinding, DriftReport, Severity
+from medtower.domain.estimate import Estimate, Status
+from medtower.workflows import health_metrics
+from medtower.workflows.health_metrics import HealthCollector
+
+DAY = datetime(2026, 3, 2, tzinfo=UTC)
+Series = dict[tuple[str, ...], float]
+
+
+@pytest.fixture
+def database(clean_postgres: Cluster) -> Database:
+    return Database(clean_postgres.dsn("medtower_airflow"))
+
+
+@pytest.fixture
+def reader(clean_postgres: Cluster) -> Database:
+    """As the reconciler connects."""
+    return Database(clean_postgres.dsn("medtower_reconciler"))
+
+
+def keep(database: Database, version: int, value: float | None, status: Status, **changes: object) -> None:
+    estimate = Estimate(
+        metric="auc_roc",
+        n=400,
+        value=value,
+        lower=None if value is None else value - 0.02,
+        upper=None if value is None else value + 0.02,
+        method="delong",
+    )
+    performance.save(
+        database,
+        model="demo_risk",
+        version=version,
+        window_start=DAY - timedelta(days=14),
+        window_end=DAY,
+        as_of=DAY,
+        estimates=[(estimate.model_copy(update=changes), status)],
+        coverage=0.75,
+    )
+
+
+def scraped(database: Database) -> Series:
+    """Every series by (name, label values), through the text that Prometheus reads; a series that appears twice fails."""
+    registry = CollectorRegistry()
+    registry.register(HealthCollector(database))
+    found: Series = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            key = (
+                sample.name,
+                *(sample.labels[k] for k in ("model", "metric", "task") if k in sample.labels),
+            )
+            assert key not in found, key
+            found[key] = sample.value
+    return found
+
+
+def test_an_empty_database_gives_no_series(reader: Database) -> None:
+    assert scraped(reader) == {}
+
+
+def test_a_judged_metric_has_its_value_its_status_and_the_label_coverage(
+    database: Database, reader: Database
+) -> None:
+    keep(database, 1, 0.84, Status.CRITICAL)
+    found = scraped(reader)
+    assert found["medtower_kpi_value", "demo_risk", "auc_roc"] == 0.84
+    assert found["medtower_kpi_status", "demo_risk", "auc_roc"] == 2
+    assert found["medtower_label_coverage_ratio", "demo_risk"] == 0.75
+
+
+def test_what_is_not_known_has_a_status_and_no_value(database: Database, reader: Database) -> None:
+    keep(database, 1, None, Status.INSUFFICIENT)
+    found = scraped(reader)
+    assert found["medtower_kpi_status", "demo_risk", "auc_roc"] == -1
+    assert ("medtower_kpi_value", "demo_risk", "auc_roc") not in found
+
+
+def test_a_population_s_numbers_do_not_stand_for_the_whole(database: Database, reader: Database) -> None:
+    keep(database, 1, 0.9, Status.OK)
+    keep(database, 1, 0.5, Status.CRITICAL, population="sex=F")
+    assert scraped(reader)["medtower_kpi_status", "demo_risk", "auc_roc"] == 0
+
+
+def test_two_versions_judged_on_one_day_make_one_series_which_is_the_newest_version_s(
+    database: Database, reader: Database
+) -> None:
+    keep(database, 1, 0.8, Status.CRITICAL)
+    keep(database, 2, 0.9, Status.OK)
+    found = scraped(reader)
+    assert found["medtower_kpi_value", "demo_risk", "auc_roc"] == 0.9
+    assert found["medtower_kpi_status", "demo_risk", "auc_roc"] == 0
+
+
+def test_the_features_that_drift_are_counted(database: Database, reader: Database) -> None:
+    keep(database, 1, 0.9, Status.OK)
+    findings = [
+        DriftFinding(
+            feature=f"input_{i}",
+            test="ks",
+            statistic=0.3,
+            p_value=0.001,
+            q_value=0.002,
+            effect=0.4,
+            n_reference=500,
+            n_current=300,
+            severity=severity,
+        )
+        for i, severity in enumerate((Severity.SEVERE, Severity.NONE, Severity.MODERATE))
+    ]
+    report = DriftReport(
+        model="demo_risk", version=1, window_start=DAY - timedelta(days=7), window_end=DAY, findings=findings
+    )
+    drift.save(database, report)
+    assert scraped(reader)["medtower_drifted_features", "demo_risk"] == len(report.drifted)
+
+
+def test_a_task_s_last_success_is_the_newest_of_its_models(database: Database, reader: Database) -> None:
+    health.record(database, "detect_drift", DAY, model="a_model")
+    health.record(database, "detect_drift", DAY + timedelta(hours=2), model="b_model")
+    found = scraped(reader)
+    name = "medtower_task_last_success_timestamp_seconds"
+    assert found[name, "detect_drift"] == (DAY + timedelta(hours=2)).timestamp()
+
+
+def test_the_database_is_read_once_in_a_while_and_not_at_every_scrape(
+    database: Database, reader: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = HealthCollector(reader)
+    assert next(iter(collector.collect())).samples == []
+    keep(database, 1, 0.9, Status.OK)
+    assert next(iter(collector.collect())).samples == []
+    monkeypatch.setattr(health_metrics, "FRESH_SECONDS", -1)
+    assert len(next(iter(collector.collect())).samples) == 1
+
+
+def test_with_postgres_down_the_series_are_absent_and_the_scrape_still_answers() -> None:
+    gone = Database("host=127.0.0.1 port=1 dbname=medtower user=medtower_reconciler")
+    assert scraped(gone) == {}
