@@ -28,7 +28,7 @@ from tests.fixtures.tower import cohort_text, contract_text
 ROOT = Path(__file__).parents[1]
 VERBS = sorted(str(c.name) for c in cli.app.registered_commands)
 KNOWN = {
-    *("demo", "up", "down", "status", "new-model", "check-contract", "schema", "train", "propose", "approve", "merge"),
+    *("demo", "up", "down", "status", "new-model", "add-model", "check-contract", "schema", "train", "propose", "approve", "merge"),
     *("rollback", "verify", "track", "drift", "smoke", "reconcile", "gateway"),
 }  # fmt: skip
 

@@ -121,7 +121,9 @@ class ApprovalInvalid(Refused):
 class GateFailed(Refused):
     def __init__(self, model: str, version: int, gates: Sequence[str]) -> None:
         self.gates = list(gates)
-        super().__init__("gates", f"{model} {version} failed {', '.join(gates)}; see the evaluation report")
+        super().__init__(
+            "gates", f"{model} {version} failed {', '.join(gates)}; see gates.json of its run in MLflow"
+        )
 
 
 class Conflict(MedtowerError):

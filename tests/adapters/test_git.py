@@ -38,13 +38,13 @@ def test_seeding_takes_the_models_once_and_leaves_the_source_alone(tmp_path: Pat
     assert not (tmp_path / "models" / ".git").exists()
 
 
-def test_seeding_leaves_ignored_files_out(tmp_path: Path) -> None:
+def test_seeding_takes_tracked_files_only(tmp_path: Path) -> None:
     source = tmp_path / "tree"
     (source / "models" / "m1").mkdir(parents=True)
     subprocess.run(["git", "init", "-q", str(source)], check=True)
-    (source / ".gitignore").write_text("secret*\n")
     (source / "models" / "m1" / "model.yaml").write_text("name: m1\n")
-    (source / "models" / "m1" / "secret.txt").write_text("no\n")
+    subprocess.run(["git", "-C", str(source), "add", "models"], check=True)
+    (source / "models" / "m1" / "patients.csv").write_text("nobody's business\n")
     entries = seed(tmp_path / "bare.git", source / "models").entries("main", recursive=True)
     assert [e.path for e in entries] == ["triton_models/m1/model.yaml"]
 

@@ -127,40 +127,57 @@ def test_a_category_of_codes_keeps_whole_numbers_and_gaps(folder: Path) -> None:
     assert set(load(contract, spec_of(), folder)["sex"]) == {"1", None}
 
 
-def test_arrivals_of_a_table_are_its_later_part(contract: Contract, folder: Path) -> None:
-    frame = load(contract, spec_of(), folder)
-    coming = arrivals(contract, spec_of(), folder, n=50, seed=3)
-    assert coming["event_time"].min() >= frame["event_time"].iloc[300]
+def test_arrivals_of_a_table_are_held_back_from_training_and_come_in_time(
+    contract: Contract, folder: Path
+) -> None:
+    spec = spec_of(rehearsal={"hold_back": 0.25})
+    frame = load(contract, spec, folder)
+    assert len(frame) == 300
+    coming = arrivals(contract, spec, folder, n=50, seed=3)
+    assert coming["event_time"].min() >= frame["event_time"].max()
+    assert coming["event_time"].is_monotonic_increasing
     assert coming["subject_id"].is_unique
-    pd.testing.assert_frame_equal(coming, arrivals(contract, spec_of(), folder, n=50, seed=3))
+    assert not set(coming["subject_id"]) & set(frame["subject_id"])
+    pd.testing.assert_frame_equal(coming, arrivals(contract, spec, folder, n=50, seed=3))
+
+
+def test_without_holding_back_all_train_and_nobody_is_left_to_replay(
+    contract: Contract, folder: Path
+) -> None:
+    assert len(load(contract, spec_of(), folder)) == 400
+    with pytest.raises(CohortInvalid, match=r"hold_back is 0.*set 0\.25"):
+        arrivals(contract, spec_of(), folder, n=5, seed=1)
 
 
 def test_more_arrivals_than_people_come_as_other_subjects(contract: Contract, folder: Path) -> None:
-    coming = arrivals(contract, spec_of(), folder, n=500, seed=3)
+    coming = arrivals(contract, spec_of(rehearsal={"hold_back": 0.25}), folder, n=500, seed=3)
     assert len(coming) == 500
     assert coming["subject_id"].is_unique
 
 
-def test_nobody_arrives_when_the_later_part_has_no_outcome(contract: Contract, folder: Path) -> None:
+def test_nobody_arrives_when_the_held_back_part_has_no_outcome(contract: Contract, folder: Path) -> None:
     table = clinic().astype({"outcome": float})
     table.loc[200:, "outcome"] = None
     write(folder, table)
-    with pytest.raises(CohortInvalid, match="nobody in the last quarter"):
-        arrivals(contract, spec_of(), folder, n=5, seed=1)
+    with pytest.raises(CohortInvalid, match="nobody in it has one"):
+        arrivals(contract, spec_of(rehearsal={"hold_back": 0.25}), folder, n=5, seed=1)
 
 
 def test_today_of_a_table_is_measured_differently_and_stays_in_range(
     contract: Contract, folder: Path
 ) -> None:
     shift = [{"input": "creatinine", "factor": 88.4}]
-    spec = spec_of(rehearsal={"shift_last_days": 7, "shifts": shift})
+    spec = spec_of(rehearsal={"hold_back": 0.25, "shift_last_days": 7, "shifts": shift})
     values = today(contract, spec, folder, n=80, seed=3)["creatinine"].dropna()
     assert values.max() == 25
     assert len(values) > 50
 
 
 def test_the_free_light_chain_study_has_its_7874_people_and_12_percent_deaths() -> None:
-    frame = load(read(FLCHAIN), read_cohort(FLCHAIN), FLCHAIN)
+    spec = read_cohort(FLCHAIN)
+    assert len(load(read(FLCHAIN), spec, FLCHAIN)) == int(7874 * 0.75)
+    everybody = spec.model_copy(update={"rehearsal": spec.rehearsal.model_copy(update={"hold_back": 0.0})})
+    frame = load(read(FLCHAIN), everybody, FLCHAIN)
     assert len(frame) == 7874
     assert int(frame["outcome"].isna().sum()) == 195
     assert float(frame["outcome"].mean()) == pytest.approx(935 / 7679)

@@ -41,12 +41,12 @@ print(json.dumps(states))
 
 
 @pytest.fixture(scope="module")
-def environment(tower: RunningTower) -> dict[str, str]:
-    """What Airflow's processes of this tower get, with its database migrated."""
+def environment(tower: RunningTower, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What Airflow's processes of this tower get, with its database migrated; what a killed one leaves is left in a folder of the test's."""
     secrets = state.credentials(tower.state.home)
     found = processes.airflow(tower.state, secrets)[0].environment
     airflow.migrate(found, secrets, tower.state.home)
-    return found
+    return {**found, "TMPDIR": str(tmp_path_factory.mktemp("temporary"))}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,13 @@ def made(home: Path) -> state.TowerState:
     return state.TowerState(
         home=home,
         source=home,
-        ports={"gateway": 21000, "postgres": 21001, "mlflow": 21002, "triton_http": 21003},
+        ports={
+            "gateway": 21000,
+            "postgres": 21001,
+            "mlflow": 21002,
+            "triton_http": 21003,
+            "reconciler": 21004,
+        },
         started_at=datetime(2026, 1, 1, tzinfo=UTC),
         watched=False,
     )
@@ -99,6 +105,7 @@ def test_an_operator_gets_the_tower_s_addresses_and_plain_defaults_without_one(t
     state.save(made(tmp_path))
     found = operator.settings_of(tmp_path)
     assert found.mlflow_uri == "http://127.0.0.1:21002"
+    assert (found.gateway_port, found.reconciler_port) == (21000, 21004)
     assert found.path("routing") == tmp_path / "routing.json"
     assert "user=medtower_airflow" in found.dsn.get_secret_value()
     (tmp_path / "none").mkdir()

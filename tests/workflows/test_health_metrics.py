@@ -31,15 +31,14 @@ def reader(clean_postgres: Cluster) -> Database:
     return Database(clean_postgres.dsn("medtower_reconciler"))
 
 
-def keep(database: Database, version: int, value: float | None, status: Status, **changes: object) -> None:
-    estimate = Estimate(
-        metric="auc_roc",
-        n=400,
-        value=value,
-        lower=None if value is None else value - 0.02,
-        upper=None if value is None else value + 0.02,
-        method="delong",
+def auc(value: float | None, population: str = "all") -> Estimate:
+    lower, upper = (None, None) if value is None else (value - 0.02, value + 0.02)
+    return Estimate(
+        metric="auc_roc", population=population, n=400, value=value, lower=lower, upper=upper, method="delong"
     )
+
+
+def keep(database: Database, version: int, *judged: tuple[Estimate, Status]) -> None:
     performance.save(
         database,
         model="demo_risk",
@@ -47,7 +46,7 @@ def keep(database: Database, version: int, value: float | None, status: Status, 
         window_start=DAY - timedelta(days=14),
         window_end=DAY,
         as_of=DAY,
-        estimates=[(estimate.model_copy(update=changes), status)],
+        estimates=judged,
         coverage=0.75,
     )
 
@@ -75,7 +74,7 @@ def test_an_empty_database_gives_no_series(reader: Database) -> None:
 def test_a_judged_metric_has_its_value_its_status_and_the_label_coverage(
     database: Database, reader: Database
 ) -> None:
-    keep(database, 1, 0.84, Status.CRITICAL)
+    keep(database, 1, (auc(0.84), Status.CRITICAL))
     found = scraped(reader)
     assert found["medtower_kpi_value", "demo_risk", "auc_roc"] == 0.84
     assert found["medtower_kpi_status", "demo_risk", "auc_roc"] == 2
@@ -83,30 +82,29 @@ def test_a_judged_metric_has_its_value_its_status_and_the_label_coverage(
 
 
 def test_what_is_not_known_has_a_status_and_no_value(database: Database, reader: Database) -> None:
-    keep(database, 1, None, Status.INSUFFICIENT)
+    keep(database, 1, (auc(None), Status.INSUFFICIENT))
     found = scraped(reader)
     assert found["medtower_kpi_status", "demo_risk", "auc_roc"] == -1
     assert ("medtower_kpi_value", "demo_risk", "auc_roc") not in found
 
 
 def test_a_population_s_numbers_do_not_stand_for_the_whole(database: Database, reader: Database) -> None:
-    keep(database, 1, 0.9, Status.OK)
-    keep(database, 1, 0.5, Status.CRITICAL, population="sex=F")
+    keep(database, 1, (auc(0.9), Status.OK), (auc(0.5, "sex=F"), Status.CRITICAL))
     assert scraped(reader)["medtower_kpi_status", "demo_risk", "auc_roc"] == 0
 
 
 def test_two_versions_judged_on_one_day_make_one_series_which_is_the_newest_version_s(
     database: Database, reader: Database
 ) -> None:
-    keep(database, 1, 0.8, Status.CRITICAL)
-    keep(database, 2, 0.9, Status.OK)
+    keep(database, 1, (auc(0.8), Status.CRITICAL))
+    keep(database, 2, (auc(0.9), Status.OK))
     found = scraped(reader)
     assert found["medtower_kpi_value", "demo_risk", "auc_roc"] == 0.9
     assert found["medtower_kpi_status", "demo_risk", "auc_roc"] == 0
 
 
 def test_the_features_that_drift_are_counted(database: Database, reader: Database) -> None:
-    keep(database, 1, 0.9, Status.OK)
+    keep(database, 1, (auc(0.9), Status.OK))
     findings = [
         DriftFinding(
             feature=f"input_{i}",
@@ -141,7 +139,7 @@ def test_the_database_is_read_once_in_a_while_and_not_at_every_scrape(
 ) -> None:
     collector = HealthCollector(reader)
     assert next(iter(collector.collect())).samples == []
-    keep(database, 1, 0.9, Status.OK)
+    keep(database, 1, (auc(0.9), Status.OK))
     assert next(iter(collector.collect())).samples == []
     monkeypatch.setattr(health_metrics, "FRESH_SECONDS", -1)
     assert len(next(iter(collector.collect())).samples) == 1

@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -444,3 +445,29 @@ def test_a_repository_without_main_is_said(scene: Scene) -> None:
     scene.world.repository.git("update-ref", "-d", "refs/heads/main")
     with pytest.raises(Unavailable, match="no main branch"):
         scene.once()
+
+
+def test_a_golden_file_that_is_no_golden_file_stops_its_own_model_only(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    scene.world.write(f"triton_models/{scene.model}/dossiers/1/golden.json", "[]")
+    scene.world.write(
+        "triton_models/other_model/release.yaml", "model: other_model\nversion: null\nreason: none\n"
+    )
+    report = scene.reconciler.once()
+    assert report.get(scene.model).failure is not None
+    assert report.get("other_model").failure is None
+    assert scene.routed() == 1
+
+
+def test_an_unforeseen_error_in_one_model_is_named_and_the_incumbent_stays(scene: Scene) -> None:
+    scene.promote(1)
+    scene.once()
+    scene.promote(2)
+
+    def surprise(*_: object) -> None:
+        raise KeyError("unforeseen")
+
+    scene.reconciler._parts = replace(scene.reconciler._parts, fetch=surprise)
+    assert scene.once() == "model_misbehaved"
+    assert scene.routed() == 1

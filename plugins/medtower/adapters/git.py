@@ -228,7 +228,7 @@ def seed(bare: Path, models: Path) -> Repository:
 
 
 def _tracked(models: Path) -> list[str]:
-    listed = _run(models, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = _run(models, "ls-files", "-z", "--cached")
     if listed.returncode:
         names = [str(p.relative_to(models)) for p in sorted(models.rglob("*"))]
     else:
@@ -271,6 +271,9 @@ def _run(folder: Path, *arguments: str, stdin: bytes | None = None) -> subproces
         "core.autocrlf=false",
         "-c",
         "advice.detachedHead=false",
+        # named by whoever runs this, not guessed: in a cluster the repository belongs to the git server's user
+        "-c",
+        f"safe.directory={folder}",
     )
     try:
         return subprocess.run(

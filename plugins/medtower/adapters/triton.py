@@ -1,6 +1,6 @@
 """Triton over HTTP: the V2 inference protocol with binary tensors (JSON has no NaN), and restricted model control.
 
-Written by hand on httpx: two tensors of float32 need no client library, and the gateway imports this module.
+Written by hand on httpx: two tensors of float32 need no client library.
 """
 
 from __future__ import annotations
@@ -172,10 +172,13 @@ def predictions(
     model: str, version: int, count: int, header_length: str | None, content: bytes
 ) -> list[float]:
     """Read an answer to `request`: `count` finite numbers. Raises ModelMisbehaved."""
-    length = int(header_length or len(content))
-    outputs = json.loads(content[:length]).get("outputs", [])
-    shape = outputs[0]["shape"] if outputs else None
-    if shape != [count, 1] or outputs[0]["datatype"] != "FP32" or len(content) - length != 4 * count:
+    try:
+        length = int(header_length or len(content))
+        outputs = json.loads(content[:length]).get("outputs", [])
+        shape, datatype = (outputs[0]["shape"], outputs[0]["datatype"]) if outputs else (None, None)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ModelMisbehaved(model, version, "answered what is not the V2 protocol") from None
+    if shape != [count, 1] or datatype != "FP32" or len(content) - length != 4 * count:
         raise ModelMisbehaved(model, version, f"answered shape {shape} where [{count}, 1] was due")
     values = array("f", content[length:])
     if sys.byteorder == "big":

@@ -15,33 +15,34 @@ from medtower.domain.contract import Contract
 from medtower.errors import CohortInvalid
 
 TRAINING, ARRIVALS, TODAY = 0, 1, 2  # keep the draws of one seed apart: nobody who trained arrives
-LATER = 0.25  # the share of a table, last in time, that arrives as traffic
 NOMINAL_YEAR = 2000  # for a table without `time:`, so that its order is by a hash and never by row
 
 
 def load(contract: Contract, spec: CohortSpec, folder: Path) -> pd.DataFrame:
-    """The whole cohort [n rows]. `folder` is where cohort.yaml lies. A row whose outcome is unknown stays, with NaN.
+    """The cohort to train on [n rows], without what `rehearsal.hold_back` keeps for traffic. `folder` is where cohort.yaml lies. A row whose
+    outcome is unknown stays, with NaN.
 
     Raises CohortInvalid naming columns and rules, never values; Unavailable when a database is down.
     """
     if isinstance(spec.source, SyntheticSource):
         return synthetic.draw(contract, spec.source, n=spec.source.size, seed=[TRAINING])
-    return _from_table(contract, spec, spec.source, folder)
+    frame = _from_table(contract, spec, spec.source, folder)
+    return frame.iloc[: _held_from(spec, frame)].reset_index(drop=True)
 
 
 def arrivals(contract: Contract, spec: CohortSpec, folder: Path, *, n: int, seed: int) -> pd.DataFrame:
-    """`n` patients as they came before anything changed: drawn anew, or for a table from its later part in time."""
+    """`n` patients as they came before anything changed: drawn anew, or for a table from what was held back, in its order in time."""
     if isinstance(spec.source, SyntheticSource):
         return synthetic.draw(contract, spec.source, n=n, seed=[ARRIVALS, seed])
-    return _resampled(load(contract, spec, folder), n, [ARRIVALS, seed])
+    return _held_back(contract, spec, spec.source, folder, n, [ARRIVALS, seed])
 
 
 def today(contract: Contract, spec: CohortSpec, folder: Path, *, n: int, seed: int) -> pd.DataFrame:
-    """`n` patients with the rehearsal's shifts applied; for a table these are rows of its later part, measured differently."""
+    """`n` patients with the rehearsal's shifts applied; for a table these are held-back rows, measured differently."""
     shifts = spec.rehearsal.shifts
     if isinstance(spec.source, SyntheticSource):
         return synthetic.draw(contract, spec.source, n=n, seed=[TODAY, seed], shifts=shifts)
-    frame = _resampled(load(contract, spec, folder), n, [TODAY, seed])
+    frame = _held_back(contract, spec, spec.source, folder, n, [TODAY, seed])
     for shift in shifts:
         _measure_anew(contract, frame, shift)
     return frame
@@ -88,14 +89,31 @@ def _nominal(table: pd.DataFrame) -> pd.Series:
     return pd.Series(np.full(len(table), NOMINAL_YEAR))
 
 
-def _resampled(frame: pd.DataFrame, n: int, seed: list[int]) -> pd.DataFrame:
-    """`n` rows of the later part whose outcome is known; someone who is drawn again comes as another subject."""
-    later = frame.iloc[int(len(frame) * (1 - LATER)) :]
+def _held_from(spec: CohortSpec, frame: pd.DataFrame) -> int:
+    return int(len(frame) * (1 - spec.rehearsal.hold_back))
+
+
+def _held_back(
+    contract: Contract,
+    spec: CohortSpec,
+    source: TableSource | QuerySource,
+    folder: Path,
+    n: int,
+    seed: list[int],
+) -> pd.DataFrame:
+    """`n` held-back rows whose outcome is known, in time; someone who is drawn again comes as another subject."""
+    if spec.rehearsal.hold_back == 0:
+        raise CohortInvalid(
+            "cohort.yaml", ["rehearsal.hold_back is 0, so nobody is left to replay; set 0.25 and train again"]
+        )
+    frame = _from_table(contract, spec, source, folder)
+    later = frame.iloc[_held_from(spec, frame) :]
     later = later[later["outcome"].notna()]
     if later.empty:
-        raise CohortInvalid("later part", ["outcome: nobody in the last quarter of the cohort has one"])
+        raise CohortInvalid("held-back part", ["outcome: nobody in it has one"])
     chosen = np.random.default_rng(seed).choice(len(later), size=n, replace=n > len(later))
-    drawn = later.iloc[chosen].reset_index(drop=True)
+    # rows lie in time: calendar years come in their order
+    drawn = later.iloc[np.sort(chosen)].reset_index(drop=True)
     visit = drawn.groupby("subject_id").cumcount()
     again = visit > 0
     drawn.loc[again, "subject_id"] = drawn.loc[again, "subject_id"] + "#" + visit[again].astype(str)

@@ -87,8 +87,13 @@ Source = Annotated[TableSource | QuerySource | SyntheticSource, Field(discrimina
 
 
 class Rehearsal(Part):
-    """How the demo replays this cohort as traffic: patients a day, label delay in days, and a shift in the last days."""
+    """How this cohort is replayed as traffic: patients a day, label delay in days, and a shift in the last days.
 
+    `hold_back` is the share of a table, last in time, that is kept from training so that it can arrive: a model looks too good on people it
+    was trained on. 0 where nothing is replayed. A synthetic source draws new people instead.
+    """
+
+    hold_back: float = Field(0.0, ge=0, lt=0.6)
     per_day: int = Field(40, ge=1)
     label_delay_days: float = Field(5, ge=0)
     label_rate: float = Field(0.95, gt=0, le=1)

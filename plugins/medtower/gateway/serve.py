@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def serve(app: FastAPI, configuration: Settings) -> None:
-    """Run `app` on 127.0.0.1. On a signal: no new requests, those in flight finish, the spool is shipped and closed. Raises PortTaken."""
+    """Run `app` on the address that is set (loopback by default). On a signal: no new requests, those in flight finish, the spool is shipped and closed. Raises PortTaken."""
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -64,16 +64,16 @@ def serve(app: FastAPI, configuration: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    with listen(configuration.gateway_port) as listener:
+    with listen(configuration.gateway_port, configuration.bind) as listener:
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def listen(port: int) -> socket.socket:
-    """A listening socket on loopback. Raises PortTaken."""
+def listen(port: int, address: str = "127.0.0.1") -> socket.socket:
+    """A listening socket. Raises PortTaken."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
+        listener.bind((address, port))
         listener.listen(2048)
     except OSError as error:
         listener.close()

@@ -52,7 +52,7 @@ def models(state: TowerState) -> Table:
 
     grid = Table("model", "should serve", "serves", title="Models", title_justify="left")
     tower = Tower(operator.settings_of(state.home))
-    routes = routing.read(tower.settings.path("routing"))
+    routes = routing.current(tower.settings.path("routing"))
     with tower.models() as folder:
         for name in sorted(p.parent.name for p in folder.glob("*/model.yaml")):
             wanted = release_file.read(folder / name).version

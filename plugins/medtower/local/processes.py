@@ -136,8 +136,6 @@ def airflow(state: TowerState, secrets: Credentials) -> list[Process]:
     """Airflow's four processes. Its tasks act as the role `medtower_airflow`."""
     environment = {
         **medtower_environment(state, secrets, "medtower_airflow"),
-        "MEDTOWER_TRITON_ADMIN_KEY": secrets.triton_admin,
-        "MEDTOWER_GATEWAY_KEY": secrets.gateway,
         **airflow_environment(state, secrets),
     }
     program, health = str(BIN / "airflow"), state.url("airflow", "/api/v2/monitor/health")

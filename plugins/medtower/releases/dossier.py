@@ -126,7 +126,7 @@ def read_contract(folder: Path) -> Contract:
         return Contract.model_validate(yaml.safe_load((folder / "model.yaml").read_bytes()))
     except (ValidationError, yaml.YAMLError):
         raise Refused(
-            "dossier", f"{_place(folder / 'model.yaml')} is not a contract; run: medtower check"
+            "dossier", f"{_place(folder / 'model.yaml')} is not a contract; run: medtower check-contract"
         ) from None
 
 

@@ -29,6 +29,14 @@ def read(path: Path) -> RoutingTable:
         raise Unavailable("routing table", f"{path} is not a routing table ({where})") from error
 
 
+def current(path: Path) -> RoutingTable | None:
+    """The table published at `path`, or None when there is none yet. Raises Unavailable when the file is not a routing table."""
+    try:
+        return read(path)
+    except NotFound:
+        return None
+
+
 def publish(path: Path, table: RoutingTable) -> None:
     """Put `table` at `path` in one step: a reader sees the old table or the new one, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)

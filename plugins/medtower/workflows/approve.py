@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from medtower.adapters.git import MAIN, Repository
 from medtower.domain.contract import Role
 from medtower.domain.release import Manifest, Statement
@@ -94,6 +96,11 @@ def _check_other_roles(place: Path, manifest: Manifest, role: Role, approver: st
     for other in manifest.approvals:
         path = place / dossier.APPROVALS / f"{other}.json"
         if other != role and path.is_file():
-            signed = Statement.model_validate_json(path.read_bytes())
+            try:
+                signed = Statement.model_validate_json(path.read_bytes())
+            except ValidationError:
+                raise ApprovalInvalid(
+                    other, "its file is not a statement; it must be approved again"
+                ) from None
             if signed.approver.casefold() == approver.casefold():
                 raise ApprovalInvalid(role, f"{approver} already approved as {other}; another person must")

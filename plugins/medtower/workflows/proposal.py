@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import tempfile
-from datetime import UTC, datetime
-from importlib import metadata
+from datetime import datetime
 from pathlib import Path
 
 from medtower.adapters import contracts
-from medtower.adapters.git import Repository
 from medtower.domain.estimate import EvaluationReport
 from medtower.domain.verdict import Verdict
-from medtower.errors import MedtowerError, NotFound
+from medtower.errors import Conflict, NotFound
 from medtower.releases.dossier import Provenance
 from medtower.reports.render import render
 from medtower.workflows.propose import propose
 from medtower.workflows.tower import Model, Tower
 
-LIBRARIES = ("medtower", "torch", "onnx", "onnxruntime", "numpy", "mlflow")
 SIGNED = ("evaluation.json", "gates.json", "model.yaml")
 PAGES = ("approval.md", "model_card.md")
 
@@ -35,14 +32,19 @@ def open_proposal(tower: Tower, name: str, version: int, *, reason: str = "") ->
             tower.registry.fetch_file(registered.run_id, file, folder)
         tower.registry.fetch_weights(registered.uri, folder)
         training = json.loads((folder / "training.json").read_text())
+        if training["champion"] != model.release.version:
+            raise Conflict(
+                f"{name} {version} was compared with version {training['champion'] or 'none'}, but "
+                f"{model.release.version or 'none'} is released now; train again, so that the gates compare with what it replaces"
+            )
         provenance = Provenance(
             mlflow_run=registered.run_id,
             label=f"1.{version - 1}.0",
             training_data_sha256=training["sha256"],
-            code_commit=code_commit(),
-            dependencies={library: metadata.version(library) for library in LIBRARIES},
+            code_commit=training["code_commit"],
+            dependencies=training["dependencies"],
             reason=reason or training["reason"],
-            created_at=datetime.now(UTC).replace(microsecond=0),
+            created_at=datetime.fromisoformat(training["created_at"]),
         )
         told = facts(model, version, folder) | {"training": training, "provenance": provenance}
         return propose(
@@ -77,11 +79,3 @@ def champion_evaluation(model: Model) -> EvaluationReport | None:
     if not path.exists():
         raise NotFound(path.name, str(path.parent.name))
     return EvaluationReport.model_validate_json(path.read_text())
-
-
-def code_commit() -> str:
-    """The commit of the code that trained; 'unknown' for an installation without its repository."""
-    try:
-        return Repository(Path(__file__).resolve().parents[3]).head_commit()
-    except MedtowerError:
-        return "unknown"

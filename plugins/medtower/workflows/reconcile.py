@@ -17,7 +17,7 @@ from medtower.adapters.git import Repository
 from medtower.adapters.triton import READY, Triton
 from medtower.domain.audit_event import AuditEvent
 from medtower.domain.routing import Route, RoutingTable
-from medtower.errors import Conflict, MedtowerError, NotFound, Unavailable
+from medtower.errors import Conflict, MedtowerError, ModelMisbehaved, NotFound, Unavailable
 from medtower.serving import routing
 from medtower.serving.store import Store
 from medtower.workflows import reconcile_model
@@ -160,6 +160,10 @@ class Reconciler:
             )
         except OSError as error:
             raise Unavailable("disk", f"{error.strerror} ({desired.model})") from error
+        except (ValueError, LookupError, TypeError) as error:  # one model's surprise must not stop the others
+            raise ModelMisbehaved(
+                desired.model, desired.version, f"{type(error).__name__} while it was reconciled"
+            ) from error
 
     def _failed(self, desired: Desired, error: MedtowerError) -> ModelOutcome:
         model, reason = desired.model, str(error)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from medtower.adapters.git import Repository
 from medtower.domain.release import Release
-from medtower.errors import MedtowerError
+from medtower.errors import MedtowerError, Refused
 from medtower.releases import canonical, dossier, policy
 from medtower.serving.golden import Golden
 from medtower.workflows import model_tree
@@ -67,3 +69,6 @@ class DesiredState:
                 )
         except MedtowerError as error:
             return Desired(model, release, error=error)
+        except ValidationError as error:
+            wrong = Refused("dossier", f"{model}: a document is not what its name says ({error.title})")
+            return Desired(model, release, error=wrong)

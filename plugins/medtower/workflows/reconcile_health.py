@@ -1,7 +1,8 @@
-"""Does what serves agree with what git says? Compare, mirror to MLflow's alias, verify the audit trail."""
+"""Does what serves agree with what git says? Verify the audit trail, compare, mirror to MLflow's alias."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ from medtower.adapters.postgres import audit as rows
 from medtower.adapters.postgres import health, incidents
 from medtower.audit import chain
 from medtower.domain.incident import Incident
+from medtower.errors import NotFound
 from medtower.serving import routing
 from medtower.workflows.tower import Tower, read_model
 
@@ -16,29 +18,63 @@ log = logging.getLogger(__name__)
 
 
 def reconcile_health(tower: Tower | None = None) -> dict[str, object]:
-    """Returns {compared, differing, audit_events}. A difference opens an incident; mending is the reconciler's.
+    """Returns {compared, differing, audit_events}. A difference opens an incident, which agreement closes; mending is the reconciler's.
 
-    Raises Refused naming the sequence number when the audit trail was changed.
+    The audit trail comes first and MLflow last, so that neither the trail nor a difference goes unseen while MLflow is down. Raises Refused
+    naming the sequence number when the trail was changed.
     """
     tower = tower or Tower()
     moment = datetime.now(UTC)
-    table = routing.read(tower.settings.path("routing"))
-    differing: list[str] = []
+    events = chain.verify(rows.read(tower.database))
+    released, served = _released(tower), _served(tower)
+    differing = [name for name, version in released.items() if version != served.get(name)]
+    _settle_incidents(tower, released, served, moment)
+    for name, version in released.items():
+        if version is None or name not in differing:
+            _mirror(tower, name, version)
+    health.record(tower.database, "reconcile_health", moment)
+    log.info("compared", extra={"n": len(released), "count": len(differing)})
+    return {"compared": len(released), "differing": differing, "audit_events": events}
+
+
+def _released(tower: Tower) -> dict[str, int | None]:
+    """What git says, by model; None where nothing is released."""
     names = tower.names()
     with tower.models() as models:
-        for name in names:
-            desired = read_model(models, name).release.version
-            route = table.routes.get(name) if table else None
-            served = max((a.version for a in route.arms), default=None) if route else None
-            if desired != served:
-                differing.append(name)
-                _open_incident(tower, name, desired, served, moment)
-            elif desired is not None:
-                tower.registry.mark_champion(name, desired)
-    events = chain.verify(rows.read(tower.database))
-    health.record(tower.database, "reconcile_health", moment)
-    log.info("compared", extra={"n": len(names), "count": len(differing)})
-    return {"compared": len(names), "differing": differing, "audit_events": events}
+        return {name: read_model(models, name).release.version for name in names}
+
+
+def _served(tower: Tower) -> dict[str, int]:
+    """What the gateway routes to, by model; empty while the reconciler has published nothing."""
+    try:
+        table = routing.read(tower.settings.path("routing"))
+    except NotFound:
+        return {}
+    return {name: max(a.version for a in route.arms) for name, route in table.routes.items() if route.arms}
+
+
+def _mirror(tower: Tower, name: str, version: int | None) -> None:
+    if version is not None:
+        tower.registry.mark_champion(name, version)
+        return
+    with contextlib.suppress(NotFound):  # a model that was never trained is not in the registry
+        tower.registry.mark_champion(name, None)
+
+
+def _settle_incidents(
+    tower: Tower, released: dict[str, int | None], served: dict[str, int], moment: datetime
+) -> None:
+    """Open one a difference and close those of a model that agrees. A difference that comes back is a new incident."""
+    known = [i for i in incidents.find(tower.database, only_open=True) if i.key.startswith("reconcile/")]
+    for name, version in released.items():
+        mine = [i for i in known if i.model == name]
+        if version != served.get(name):
+            if version not in [i.version for i in mine]:
+                _open_incident(tower, name, version, served.get(name), moment)
+            continue
+        for incident in mine:
+            resolution = f"version {version} serves" if version else "nothing serves, as git says"
+            incidents.close(tower.database, incident.key, at=moment, resolution=resolution)
 
 
 def _open_incident(
@@ -47,7 +83,7 @@ def _open_incident(
     incidents.open(
         tower.database,
         Incident(
-            key=f"reconcile/{name}/{desired or 0}/{moment:%Y-%m-%d}",
+            key=f"reconcile/{name}/{desired or 0}/{moment:%Y-%m-%dT%H:%M:%S}",
             model=name,
             version=desired,
             kind="reconcile",

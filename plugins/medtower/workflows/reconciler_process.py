@@ -17,7 +17,7 @@ from medtower.adapters.postgres.database import Database
 from medtower.audit import chain
 from medtower.domain.audit_event import AuditEvent
 from medtower.domain.release import Manifest
-from medtower.errors import MedtowerError
+from medtower.errors import DeadlineExceeded, MedtowerError, Unavailable
 from medtower.settings import Settings
 from medtower.workflows.health_metrics import HealthCollector
 from medtower.workflows.reconcile import Reconciler
@@ -51,11 +51,13 @@ class Trail(threading.Thread):
     def _append(self, event: AuditEvent) -> bool:
         try:
             rows.append(self._database, event, chain.link)
-        except MedtowerError as error:
+        except (Unavailable, DeadlineExceeded) as error:
             log.warning(
                 "the audit trail is behind", extra={"reason": str(error), "count": self._waiting.qsize() + 1}
             )
             return False
+        except MedtowerError as error:  # it would never be taken, and the events behind it wait
+            log.error(f"not in the audit trail: {event}", extra={"reason": str(error)})
         return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,12 +28,13 @@ Judged = tuple[Estimate, Status]
 def track(name: str, tower: Tower | None = None, *, as_of: datetime | None = None) -> dict[str, object]:
     """Compute, judge and keep the estimates of the version that serves `name`, as of `as_of` (default: now).
 
-    The same window and date computed again replace what was there. Returns a summary without any patient's data.
+    What was tracked on the same UTC day for the same version is replaced. Returns a summary without any patient's data.
     """
     tower = tower or Tower()
     moment = as_of or datetime.now(UTC)
     with tower.model(name) as model:
         if model.release.version is None:
+            _close_incidents(tower, name, None, moment)
             return {"model": name, "version": None, "status": Status.INSUFFICIENT.value}
         return _track(tower, model, model.release.version, moment)
 
@@ -43,21 +45,21 @@ def _track(tower: Tower, model: Model, version: int, moment: datetime) -> dict[s
     rows = tower.predictions.labelled(contract.name, version, start, moment, moment)
     served = tower.predictions.window(contract.name, version, start, moment)
     outcome = np.array(rows["outcome"], dtype=np.float64)
-    coverage = float(np.mean(~np.isnan(outcome))) if len(outcome) else 0.0
+    due_by = moment - timedelta(days=contract.tracking.label_delay_days)
+    coverage = label_coverage(rows["event_time"], outcome, due_by)
     judged = _judge(contract, rows, outcome) + _latency(contract, served["latency_ms"])
-    day = moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     performance.save(
         tower.database,
         model=contract.name,
         version=version,
-        window_start=day - timedelta(days=contract.tracking.window_days),
-        window_end=day,
-        as_of=day,
+        window_start=start,
+        window_end=moment,
+        as_of=moment,
         estimates=judged,
         coverage=coverage,
     )
     _close_incidents(tower, contract.name, version, moment)
-    _open_incident(tower, model, version, judged, moment)
+    _open_incidents(tower, model, version, judged, moment)
     path = _report(tower, contract, version, judged, coverage, start, moment)
     health.record(tower.database, "track_performance", moment, model=contract.name)
     worst = worst_status([s for e, s in judged if e.population == "all"])
@@ -80,6 +82,14 @@ def worst_status(statuses: list[Status]) -> Status:
     """The gravest of the statuses; nothing known at all is INSUFFICIENT."""
     order = [Status.CRITICAL, Status.WARNING, Status.OK, Status.INSUFFICIENT]
     return min(statuses, key=order.index, default=Status.INSUFFICIENT)
+
+
+def label_coverage(
+    event_time: Sequence[datetime], outcome: NDArray[np.float64], due_by: datetime
+) -> float | None:
+    """The share of the predictions made before `due_by` whose `outcome` [n] is known (not NaN); None when none is that old."""
+    due = np.array([at < due_by for at in event_time], dtype=bool)
+    return float(np.mean(~np.isnan(outcome[due]))) if due.any() else None
 
 
 def _judge(contract: Contract, rows: Labelled, outcome: NDArray[np.float64]) -> list[Judged]:
@@ -134,32 +144,25 @@ def _latency(contract: Contract, milliseconds: list[float]) -> list[Judged]:
     return judged
 
 
-def _open_incident(tower: Tower, model: Model, version: int, judged: list[Judged], moment: datetime) -> None:
-    critical = [e for e, s in judged if s is Status.CRITICAL and e.population == "all"]
-    if not critical:
-        return
-    dropped = performance_drop(model, version, judged)
-    incidents.open(
-        tower.database,
-        Incident(
-            key=f"{'drop' if dropped else 'kpi'}/{model.contract.name}/{version}/{moment:%G-W%V}",
-            model=model.contract.name,
-            version=version,
-            kind="kpi",
-            severity="critical",
-            summary=", ".join(f"{e.metric} {e.value:.3g} (n={e.n})" for e in critical if e.value is not None),
-            opened_at=moment,
-        ),
-    )
+def _open_incidents(
+    tower: Tower, model: Model, version: int, judged: list[Judged], moment: datetime
+) -> None:
+    """One incident a version and week for what breaks a promise now, and one for a drop since release, which `retrain` answers."""
+    whole = [(e, s) for e, s in judged if e.population == "all" and e.value is not None]
+    contract, told = model.contract, {e.metric: f"{e.metric} {e.value:.3g} (n={e.n})" for e, _ in whole}
+    if critical := [e.metric for e, s in whole if s is Status.CRITICAL]:
+        _open(tower, f"kpi/{contract.name}", version, "critical", ", ".join(map(told.get, critical)), moment)
+    if performance_drop(model, version, judged):
+        summary = f"{told[contract.gates.primary]}, worse than at release by more than {contract.retraining.drop:g}"
+        _open(tower, f"drop/{contract.name}", version, "warning", summary, moment)
 
 
-def _close_incidents(tower: Tower, name: str, version: int, moment: datetime) -> None:
+def _close_incidents(tower: Tower, name: str, version: int | None, moment: datetime) -> None:
     """What a version did wrong is over when it no longer serves; what it is retrained for stays open until that is answered."""
     for incident in incidents.find(tower.database, name, only_open=True):
         if incident.key.startswith("kpi/") and incident.version != version:
-            incidents.close(
-                tower.database, incident.key, at=moment, resolution=f"version {version} serves instead"
-            )
+            resolution = f"version {version} serves instead" if version else "no version serves"
+            incidents.close(tower.database, incident.key, at=moment, resolution=resolution)
 
 
 def performance_drop(model: Model, version: int, judged: list[Judged]) -> bool:
@@ -181,14 +184,15 @@ def _report(
     contract: Contract,
     version: int,
     judged: list[Judged],
-    coverage: float,
+    coverage: float | None,
     start: datetime,
     moment: datetime,
 ) -> Path:
-    from medtower.reports.publish import publish
+    from medtower.reports.publish import publish, publish_index
 
-    return publish(
-        tower.settings.path("reports"),
+    folder = tower.settings.path("reports")
+    page = publish(
+        folder,
         f"{contract.name}/performance-{moment:%Y-%m-%d}-version-{version}.html",
         "performance.html.j2",
         contract=contract,
@@ -199,3 +203,5 @@ def _report(
         window_end=moment,
         as_of=moment,
     )
+    publish_index(folder)
+    return page

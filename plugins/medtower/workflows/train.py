@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from medtower.adapters.mlflow import TRIGGER, RegisteredVersion
 from medtower.domain.estimate import EvaluationReport
 from medtower.domain.verdict import Decision, Verdict, overall
+from medtower.workflows import provenance
 from medtower.workflows.dataset import Dataset, from_cohort, from_record
 from medtower.workflows.score import score
 from medtower.workflows.tower import Model, Tower
@@ -70,10 +71,12 @@ def train(
             "rows": len(data.y),
             "sha256": data.sha256,
             "reason": reason,
+            "champion": model.release.version,
             "expectations": data.expectations,
             "parity": trained.parity,
             "seed": model.contract.training.seed,
             "trainer": model.contract.training.trainer,
+            **provenance.now(),
         }
         (folder / "training.json").write_text(json.dumps(training, indent=2))
         (folder / "evaluation.json").write_text(trained.evaluation.model_dump_json(indent=2))

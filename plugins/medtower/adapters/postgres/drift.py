@@ -20,6 +20,21 @@ on conflict (model, version, window_end, feature) do update set
 """
 
 
+# Hourly windows of a week share all but an hour: one a UTC day counts, the last in which the feature could be tested. A window ends just
+# before `window_end`, so the one that ends at midnight belongs to the day before.
+_HISTORY = """
+with daily as (
+    select distinct on (feature, day) feature, day, severity
+    from medtower.drift, lateral (select ((window_end - interval '1 microsecond') at time zone 'UTC')::date as day) d
+    where model = %s and version = %s and severity <> 'insufficient data'
+    order by feature, day, window_end desc
+), placed as (
+    select feature, severity, row_number() over (partition by feature order by day desc) as place from daily
+)
+select feature, severity from placed where place <= %s order by feature, place
+"""
+
+
 def save(database: Database, report: DriftReport) -> None:
     """Keep `report`; one for the same model, version and window end is replaced, feature by feature."""
     if not report.findings:
@@ -46,15 +61,13 @@ def latest(database: Database, model: str) -> DriftReport | None:
 
 
 def history(database: Database, model: str, version: int, *, windows: int) -> dict[str, list[Severity]]:
-    """For each feature its severities in the last `windows` windows of this version, newest first."""
+    """For each feature its severities in its last `windows` windows of this version, newest first, at most one window a UTC day.
+
+    A window in which the feature had insufficient data is passed over; a feature that never had enough is not in the answer.
+    """
     found: dict[str, list[Severity]] = {}
     with database.transaction() as cursor:
-        cursor.execute(
-            "select feature, severity from medtower.drift where model = %s and version = %s and window_end in"
-            " (select distinct window_end from medtower.drift where model = %s and version = %s"
-            " order by window_end desc limit %s) order by window_end desc, position",
-            (model, version, model, version, windows),
-        )
+        cursor.execute(_HISTORY, (model, version, windows))
         for feature, severity in cursor.fetchall():
             found.setdefault(feature, []).append(Severity(severity))
     return found

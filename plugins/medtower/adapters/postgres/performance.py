@@ -1,37 +1,48 @@
-"""What tracking found: estimates of each KPI, by window, by population and as of a date."""
+"""What tracking and benchmarks found: estimates of each metric, by window, by population and as of a moment."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from psycopg2.extras import execute_values
 
 from medtower.adapters.postgres.database import Database
 from medtower.domain.estimate import Estimate, Status
 
-_UPSERT = """
+Kind = Literal["tracking", "benchmark"]
+
+_INSERT = """
 insert into medtower.performance
-    (model, version, window_start, window_end, as_of, metric, population, n, value, lower, upper, confidence, method, status, coverage)
+    (model, version, kind, window_start, window_end, as_of, metric, population, n, value, lower, upper, confidence, method, status, coverage)
 values %s
-on conflict (model, version, window_start, window_end, as_of, metric, population) do update set
-    n = excluded.n, value = excluded.value, lower = excluded.lower, upper = excluded.upper, confidence = excluded.confidence,
-    method = excluded.method, status = excluded.status, coverage = excluded.coverage, computed_at = now()
+"""
+_DELETE_DAY = """
+delete from medtower.performance
+where model = %s and version = %s and kind = %s and as_of >= %s and as_of < %s
 """
 _LATEST = """
 select model, version, window_start, window_end, as_of, status, coverage,
        metric, population, n, value, lower, upper, confidence, method
-from medtower.performance p
-where (%s::text is null or model = %s)
-  and as_of = (select max(as_of) from medtower.performance newest where newest.model = p.model)
+from medtower.performance
+join (
+    select model, max(as_of) as as_of from medtower.performance
+    where kind = %s and (%s::text is null or model = %s)
+    group by model
+) newest using (model, as_of)
+where kind = %s
 order by model, version, window_end, population, metric
 """
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """One estimate in its window. `coverage` is the labelled share of the window's predictions, in [0, 1]."""
+    """One estimate in its window [start, end).
+
+    `coverage` is the labelled share, in [0, 1], of the predictions that should have had an outcome by `as_of`; None when there were none.
+    """
 
     model: str
     version: int
@@ -53,11 +64,16 @@ def save(
     as_of: datetime,
     estimates: Sequence[tuple[Estimate, Status]],
     coverage: float | None,
+    kind: Kind = "tracking",
 ) -> None:
-    """Keep the estimates of one window as of one date; computing them again replaces them."""
+    """Keep the estimates of one window; they take the place of that model's, version's and kind's estimates of the same UTC day of `as_of`.
+
+    All or nothing. Two that save the same day at once wait for each other, and the later one's rows stay.
+    """
     if not estimates:
         return
-    key = (model, version, window_start, window_end, as_of)
+    key = (model, version, kind, window_start, window_end, as_of)
+    day = as_of.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     rows = [
         (
             *key,
@@ -75,13 +91,15 @@ def save(
         for e, s in estimates
     ]
     with database.transaction() as cursor:
-        execute_values(cursor, _UPSERT, rows)
+        cursor.execute("select pg_advisory_xact_lock(hashtext('medtower.performance'), hashtext(%s))", (model,))
+        cursor.execute(_DELETE_DAY, (model, version, kind, day, day + timedelta(days=1)))
+        execute_values(cursor, _INSERT, rows)
 
 
-def latest(database: Database, model: str | None = None) -> list[Tracked]:
-    """The estimates with the newest `as_of` of `model`, or of each model; empty when none was tracked yet."""
+def latest(database: Database, model: str | None = None, *, kind: Kind = "tracking") -> list[Tracked]:
+    """The estimates of one kind with the newest `as_of` of `model`, or of each model; empty when there are none yet."""
     with database.transaction() as cursor:
-        cursor.execute(_LATEST, (model, model))
+        cursor.execute(_LATEST, (kind, model, model, kind))
         return [_tracked(*row) for row in cursor.fetchall()]
 
 

@@ -108,7 +108,7 @@ class Story:
         log = self.state.home / "logs" / "reconciler.log"
 
         def served() -> bool:
-            table = routing.read(self.tower.settings.path("routing"))
+            table = routing.current(self.tower.settings.path("routing"))
             route = table.routes.get(name) if table else None
             return bool(route and [a.version for a in route.arms] == [version])
 

@@ -11,6 +11,7 @@ TABLES = """
 create table medtower.performance (
     model        text             not null,
     version      integer          not null check (version > 0),
+    kind         text             not null check (kind in ('tracking', 'benchmark')),
     window_start timestamptz      not null,
     window_end   timestamptz      not null,
     as_of        timestamptz      not null,
@@ -25,12 +26,12 @@ create table medtower.performance (
     status       text             not null check (status in ('ok', 'warning', 'critical', 'insufficient data')),
     coverage     double precision check (coverage between 0 and 1),
     computed_at  timestamptz      not null default now(),
-    primary key (model, version, window_start, window_end, as_of, metric, population),
+    primary key (model, version, kind, window_start, window_end, as_of, metric, population),
     check (window_start < window_end),
     check (value is not null or status = 'insufficient data')
 );
-create index on medtower.performance (model, as_of desc);
-comment on column medtower.performance.coverage is 'Labelled predictions of the window, as a share of all of them.';
+create index on medtower.performance (model, kind, as_of desc);
+comment on column medtower.performance.coverage is 'Labelled predictions of the window, as a share of those that should have an outcome by as_of.';
 
 create table medtower.drift (
     model        text        not null,
@@ -74,9 +75,11 @@ create table medtower.health (
 comment on table medtower.health is 'Last success of each task; model is empty where a task is about none.';
 """
 
+# A day is computed again by taking its rows away and writing them anew; nothing else here is ever deleted.
 GRANTS = """
 grant select, insert, update on medtower.performance, medtower.drift, medtower.incidents, medtower.health
     to medtower_airflow;
+grant delete on medtower.performance to medtower_airflow;
 grant select on medtower.performance, medtower.drift, medtower.incidents, medtower.health
     to medtower_reconciler, medtower_reader;
 """
