@@ -53,7 +53,8 @@ format: setup ## format and fix what can be fixed
 bench: setup ## measure the drift engine and the path of one request, and print a table
 	@$(BIN)/python benchmarks/run.py
 
-clean: down ## remove environments, towers and caches
+clean: ## remove environments, towers with their data, and caches
+	@if [ -x $(BIN)/medtower ]; then $(BIN)/medtower down --all --remove; fi
 	rm -rf .venv .venv-triton .medtower .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 lock: .venv/.uv ## resolve the two environments again

@@ -21,7 +21,7 @@ from medtower.errors import (
     NotFound,
     Unavailable,
 )
-from medtower.local import tower
+from medtower.local import state, tower
 from medtower.local.state import TowerState
 from tests.fixtures.tower import cohort_text, contract_text
 
@@ -143,12 +143,22 @@ def test_a_setting_of_the_wrong_kind_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 def test_down_where_nothing_runs_says_so(home: Path) -> None:
     assert run("down") == (0, "nothing to stop: no tower was started here\n", "")
-    home.mkdir()
+    state.credentials(home)
     assert run("down") == (0, "home: 0 processes stopped\n", "")
+
+
+def test_down_deletes_a_tower_s_data_only_when_told_to(home: Path) -> None:
+    state.credentials(home)
+    (home / "store").mkdir()
+    run("down")
+    assert (home / "store").exists()
+    assert run("down", "--remove") == (0, "home: 0 processes stopped, data deleted\n", "")
+    assert [p.name for p in home.iterdir()] == [".lock"]
 
 
 @pytest.fixture
 def busy(home: Path) -> Iterator[None]:
+    state.credentials(home)
     with tower.exclusive(home):
         yield
 
@@ -164,7 +174,9 @@ def test_down_all_stops_the_others_when_one_tower_is_busy(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = home.parent / "other"
-    other.mkdir()
+    for place in (home, other):
+        state.credentials(place)
+    monkeypatch.setattr(tower, "homes", lambda: [other])
     stopped: list[str] = []
     monkeypatch.setattr(tower, "down", lambda place: stopped.append(place.name) or 1)
     with tower.exclusive(home):

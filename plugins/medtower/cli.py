@@ -97,25 +97,27 @@ def up() -> None:
 
 @verb
 def down(
-    everything: Annotated[bool, typer.Option("--all", help="Every tower below .medtower/")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every tower below .medtower/ of this checkout")
+    ] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Delete its data as well")] = False,
 ) -> None:
-    """Stop a tower and leave no process. Its data stay.
+    """Stop a tower and leave no process. Its data stay, unless you say --remove.
 
     Example: medtower down --all
     """
     from medtower.local import tower
 
-    homes = (
-        [_home()] if not everything else [_home(), *sorted(p for p in _home().parent.glob("*") if p.is_dir())]
-    )
-    found = [home for home in dict.fromkeys(h.resolve() for h in homes) if home.exists()]
+    homes = [_home(), *(tower.homes() if everything else [])]
+    found = [home for home in dict.fromkeys(h.resolve() for h in homes) if (home / "secrets.json").exists()]
     if not found:
         out.print("nothing to stop: no tower was started here")
     busy: list[Conflict] = []
     for home in found:
         try:
             with tower.exclusive(home):
-                out.print(f"{home.name}: {tower.down(home)} processes stopped")
+                count = tower.remove(home) if remove else tower.down(home)
+                out.print(f"{home.name}: {count} processes stopped" + (", data deleted" if remove else ""))
         except Conflict as error:
             busy.append(error)
     if busy:

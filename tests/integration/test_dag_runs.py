@@ -44,7 +44,9 @@ print(json.dumps(states))
 def environment(tower: RunningTower, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What Airflow's processes of this tower get, with its database migrated; what a killed one leaves is left in a folder of the test's."""
     secrets = state.credentials(tower.state.home)
-    found = processes.airflow(tower.state, secrets)[0].environment
+    found = processes.groups(tower.state.model_copy(update={"groups": ("airflow",)}), secrets)["airflow"][
+        0
+    ].environment
     airflow.migrate(found, secrets, tower.state.home)
     return {**found, "TMPDIR": str(tmp_path_factory.mktemp("temporary"))}
 

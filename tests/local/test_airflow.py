@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from medtower.errors import Unavailable
-from medtower.local import airflow, ports, processes, state, tower
+from medtower.local import airflow, ports, processes, state, tower, triton
 from medtower.local.state import Credentials, TowerState
 
 ASK = """
@@ -27,6 +27,7 @@ print(json.dumps({"lost": lost, "executor": conf.get("core", "executor"), "users
 
 @pytest.fixture
 def found(tmp_path: Path) -> TowerState:
+    triton.prepare(tmp_path, tower.source_folder() / ".venv-triton")
     numbered = {name: 21000 + i for i, name in enumerate(ports.NAMES)}
     return TowerState(
         home=tmp_path,
@@ -34,6 +35,7 @@ def found(tmp_path: Path) -> TowerState:
         ports=numbered,
         started_at=datetime(2026, 1, 1, tzinfo=UTC),
         watched=False,
+        groups=tuple(group for group in state.GROUPS if group != "watchers"),
     )
 
 
@@ -57,7 +59,7 @@ def test_airflow_listens_on_loopback_and_its_log_servers_not_at_all(
 ) -> None:
     environment = airflow.airflow_environment(found, secrets)
     assert environment["AIRFLOW__API__HOST"] == "127.0.0.1"
-    commands = {p.name: p.argv for p in processes.airflow(found, secrets)}
+    commands = {p.name: p.argv for p in processes.groups(found, secrets)["airflow"]}
     assert "--skip-serve-logs" in commands["airflow-scheduler"]
     assert "--skip-serve-logs" in commands["airflow-triggerer"]
 
@@ -65,17 +67,14 @@ def test_airflow_listens_on_loopback_and_its_log_servers_not_at_all(
 def test_every_process_of_a_tower_but_postgres_is_waited_for_by_its_health(
     found: TowerState, secrets: Credentials
 ) -> None:
-    groups = (processes.foundation, processes.services, processes.airflow)
-    try:
-        every = [p for group in groups for p in group(found, secrets)]
-    except Exception as error:  # the Triton environment is not prepared here
-        assert "Triton" in str(error)
-        every = [p for group in groups[1:] for p in group(found, secrets)]
-    assert [p.name for p in every if p.health is None] in ([], ["postgres"])
+    every = [p for group in processes.groups(found, secrets).values() for p in group]
+    assert {p.name for p in every} >= {"mlflow", "reconciler", "gateway", "airflow-api", "airflow-scheduler"}
+    assert [p.name for p in every if p.health is None] == ["postgres"]
 
 
 def test_no_process_gets_a_secret_that_it_does_not_need(found: TowerState, secrets: Credentials) -> None:
-    services = {p.name: p for p in processes.services(found, secrets)}
+    groups = processes.groups(found, secrets)
+    services = {p.name: p for name in ("mlflow", "serving") for p in groups[name]}
     text = {name: json.dumps(p.environment) for name, p in services.items()}
     assert secrets.roles["medtower_gateway"] in text["gateway"]
     for other in (secrets.triton_admin, secrets.roles["medtower_reconciler"], secrets.airflow_admin):

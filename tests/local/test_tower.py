@@ -25,7 +25,8 @@ from medtower.local import addresses, health, postgres, processes, state, superv
 from medtower.local import tower as local
 
 Usage = namedtuple("Usage", "total used free")
-GROUPS = ("foundation", "services")
+GROUPS = ("postgres", "triton", "mlflow", "serving")
+FOUNDATION = ("postgres", "triton")
 SECONDS_TO_STOP = 6.0
 pytestmark = pytest.mark.tower
 
@@ -136,7 +137,7 @@ def test_status_shows_addresses_and_what_serves(
 def test_state_and_secrets_of_a_running_tower_are_closed_to_others(tower: RunningTower) -> None:
     files = [tower.state.home / "state.json", tower.state.home / "secrets.json"]
     files += sorted((tower.state.home / "run").glob("*.json"))
-    assert len(files) == 4
+    assert len(files) == 2 + len(GROUPS)
     assert {p.stat().st_mode & 0o777 for p in files} == {0o600}
 
 
@@ -163,21 +164,32 @@ def _alive(pid: int) -> bool:
 
 
 def test_a_killed_process_ends_its_group_is_named_and_up_brings_the_tower_back(home: Path) -> None:
-    found = local.up(home, groups=("foundation",))
+    found = local.up(home, groups=FOUNDATION)
     (triton,) = [p for p in local.members(home) if _program(p).endswith("/tritonserver")]
     os.kill(triton, signal.SIGKILL)
     health.poll(lambda: local.stopped(found) != [], part="the group", deadline=30)
-    assert local.stopped(found) == ["foundation (triton ended first)"]
-    assert supervisor.ended(home, "foundation") == {"name": "triton", "code": "-9"}
+    assert local.stopped(found) == ["triton (triton ended first)"]
+    assert supervisor.ended(home, "triton") == {"name": "triton", "code": "-9"}
     with pytest.raises(ProcessDied, match=r"triton .*code -9; see .*triton\.log"):
         local.wait_healthy(found, state.credentials(home), lambda _: None)
-    again = local.up(home, groups=("foundation",))
+    again = local.up(home, groups=FOUNDATION)
     assert local.stopped(again) == []
     assert httpx.get(again.url("triton_http", "/v2/health/live"), trust_env=False).status_code == 200
 
 
+def test_what_ends_takes_nothing_else_with_it(home: Path) -> None:
+    found = local.up(home, groups=GROUPS)
+    (mlflow, *_) = [
+        p for p in local.members(home) if "/bin/mlflow" in _command(p) and "supervisor" not in _command(p)
+    ]
+    os.kill(mlflow, signal.SIGKILL)
+    health.poll(lambda: local.stopped(found) != [], part="the group", deadline=30)
+    assert [s.split(" ")[0] for s in local.stopped(found)] == ["mlflow"]
+    assert httpx.get(found.url("gateway", "/health/live"), trust_env=False).status_code == 200
+
+
 def test_down_leaves_no_process_when_the_supervisors_were_killed_outright(home: Path) -> None:
-    local.up(home, groups=("foundation",))
+    local.up(home, groups=FOUNDATION)
     pids = local.members(home)
     for pid in local.supervisors(home):
         os.kill(pid, signal.SIGKILL)
@@ -186,26 +198,28 @@ def test_down_leaves_no_process_when_the_supervisors_were_killed_outright(home: 
     assert not [p for p in pids if _alive(p)]
 
 
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
 def _program(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+    return _command(pid).split(" ")[0]
 
 
 def test_a_process_that_dies_at_the_start_ends_up_with_one_line_that_names_its_log(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real: Callable[..., list[supervisor.Process]] = processes.foundation
+    real: Callable[..., dict[str, list[supervisor.Process]]] = processes.groups
 
-    def broken(*arguments: object) -> list[supervisor.Process]:
-        return [
-            p.model_copy(update={"argv": ["/bin/false"]}) if p.name == "triton" else p
-            for p in real(*arguments)
-        ]
+    def broken(*arguments: object) -> dict[str, list[supervisor.Process]]:
+        found = real(*arguments)
+        return {**found, "triton": [p.model_copy(update={"argv": ["/bin/false"]}) for p in found["triton"]]}
 
-    monkeypatch.setattr(processes, "foundation", broken)
+    monkeypatch.setattr(processes, "groups", broken)
     with pytest.raises(
         ProcessDied, match=r"triton is unavailable: .*code 1; see .*logs/triton\.log"
     ) as raised:
-        local.up(home, groups=("foundation",))
+        local.up(home, groups=FOUNDATION)
     assert len(str(raised.value).splitlines()) == 1
     assert local.members(home) == []
     assert not (home / "state.json").exists()
@@ -213,8 +227,8 @@ def test_a_process_that_dies_at_the_start_ends_up_with_one_line_that_names_its_l
 
 def test_a_supervisor_that_cannot_start_is_named_as_well(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor.sys, "executable", "/bin/false")
-    with pytest.raises(MedtowerError, match="supervisor-foundation"):
-        local.up(home, groups=("foundation",))
+    with pytest.raises(MedtowerError, match="supervisor-postgres"):
+        local.up(home, groups=FOUNDATION)
 
 
 def test_a_tower_needs_a_checkout_to_start_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

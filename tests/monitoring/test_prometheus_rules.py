@@ -41,6 +41,7 @@ EXPORTED = {
     "medtower_kpi_value",
     "medtower_kpi_status",
     "medtower_drifted_features",
+    "medtower_drift_alarm",
     "medtower_label_coverage_ratio",
     "medtower_task_last_success_timestamp_seconds",
 }

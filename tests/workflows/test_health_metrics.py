@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.fixtures.postgres import Cluster
+from tests.fixtures.releases import contract
 
 from medtower.adapters.postgres import drift, health, performance
 from medtower.adapters.postgres.database import Database
 from medtower.domain.drift import DriftFinding, DriftReport, Severity
 from medtower.domain.estimate import Estimate, Status
+from medtower.domain.routing import Arm, Route, RoutingTable
+from medtower.serving import routing
 from medtower.workflows import health_metrics
 from medtower.workflows.health_metrics import HealthCollector
 
@@ -51,10 +55,10 @@ def keep(database: Database, version: int, *judged: tuple[Estimate, Status]) -> 
     )
 
 
-def scraped(database: Database) -> Series:
+def scraped(database: Database, routing_path: Path = Path("no-routing.json")) -> Series:
     """Every series by (name, label values), through the text that Prometheus reads; a series that appears twice fails."""
     registry = CollectorRegistry()
-    registry.register(HealthCollector(database))
+    registry.register(HealthCollector(database, routing_path))
     found: Series = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
@@ -103,6 +107,21 @@ def test_two_versions_judged_on_one_day_make_one_series_which_is_the_newest_vers
     assert found["medtower_kpi_status", "demo_risk", "auc_roc"] == 0
 
 
+def test_after_a_rollback_the_bad_version_s_numbers_are_gone_at_once(
+    database: Database, reader: Database, tmp_path: Path
+) -> None:
+    keep(database, 1, (auc(0.9), Status.OK))
+    keep(database, 2, (auc(0.7), Status.CRITICAL))
+    arm = Arm(name="current", version=1, digest="0" * 64, weight=100, contract=contract("demo_risk"))
+    table = RoutingTable(
+        commit="0" * 40, published_at=DAY, routes={"demo_risk": Route(model="demo_risk", arms=[arm])}
+    )
+    routing.publish(tmp_path / "routing.json", table)
+    found = scraped(reader, tmp_path / "routing.json")
+    assert found["medtower_kpi_value", "demo_risk", "auc_roc"] == 0.9
+    assert found["medtower_kpi_status", "demo_risk", "auc_roc"] == 0
+
+
 def test_the_features_that_drift_are_counted(database: Database, reader: Database) -> None:
     keep(database, 1, (auc(0.9), Status.OK))
     findings = [
@@ -135,9 +154,9 @@ def test_a_task_s_last_success_is_the_newest_of_its_models(database: Database, r
 
 
 def test_the_database_is_read_once_in_a_while_and_not_at_every_scrape(
-    database: Database, reader: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, reader: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    collector = HealthCollector(reader)
+    collector = HealthCollector(reader, tmp_path / "routing.json")
     assert next(iter(collector.collect())).samples == []
     keep(database, 1, (auc(0.9), Status.OK))
     assert next(iter(collector.collect())).samples == []

@@ -17,14 +17,15 @@ def links(state: TowerState) -> dict[str, str]:
     found = {}
     if "airflow" in state.groups:
         found["Airflow"] = state.url("airflow")
-    if "services" in state.groups:
+    if "mlflow" in state.groups:
+        found["MLflow"] = state.url("mlflow")
+    if "serving" in state.groups:
         found |= {
-            "MLflow": state.url("mlflow"),
             "Gateway API": state.url("gateway", "/docs"),
             "Metrics": state.url("gateway", "/metrics"),
         }
     found["Reports"] = f"file://{_reports(state.home / 'reports')}"
-    if state.watched and "services" in state.groups:
+    if state.watched:
         found |= {"Prometheus": state.url("prometheus"), "Alertmanager": state.url("alertmanager")}
     return found
 

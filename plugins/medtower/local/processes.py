@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from medtower.local import postgres, triton
+from medtower.local import postgres, prometheus, triton
 from medtower.local.airflow import airflow_environment
 from medtower.local.state import Credentials, TowerState
 from medtower.local.supervisor import Process
@@ -43,29 +43,38 @@ def medtower_environment(state: TowerState, secrets: Credentials, role: str | No
     return {**base_environment(), **{f"MEDTOWER_{k}": v for k, v in settings.items()}}
 
 
-def foundation(state: TowerState, secrets: Credentials) -> list[Process]:
-    """What everything else stands on: Postgres and Triton."""
-    home, ports = state.home, state.ports
-    triton_ports = {name: ports[f"triton_{name}"] for name in ("http", "grpc", "metrics")}
+def groups(state: TowerState, secrets: Credentials) -> dict[str, list[Process]]:
+    """The processes of each group of this tower, in the order in which they start."""
+    makers = {
+        "postgres": _postgres,
+        "triton": _triton,
+        "mlflow": _registry,
+        "serving": _serving,
+        "watchers": _watchers,
+        "airflow": _airflow,
+    }
+    return {name: makers[name](state, secrets) for name in state.groups}
+
+
+def _postgres(state: TowerState, secrets: Credentials) -> list[Process]:
+    command = postgres.command(state.home / "postgres", state.ports["postgres"])
+    return [Process(name="postgres", argv=command, environment=medtower_environment(state, secrets, None))]
+
+
+def _triton(state: TowerState, secrets: Credentials) -> list[Process]:
+    ports = {name: state.ports[f"triton_{name}"] for name in ("http", "grpc", "metrics")}
     return [
         Process(
-            name="postgres",
-            argv=postgres.command(home / "postgres", ports["postgres"]),
-            environment=medtower_environment(state, secrets, None),
-        ),
-        Process(
             name="triton",
-            argv=triton.command(home, triton_ports, secrets.triton_admin),
-            environment={**medtower_environment(state, secrets, None), **triton.environment(home)},
+            argv=triton.command(state.home, ports, secrets.triton_admin),
+            environment={**medtower_environment(state, secrets, None), **triton.environment(state.home)},
             health=state.url("triton_http", "/v2/health/live"),
-        ),
+        )
     ]
 
 
-def services(state: TowerState, secrets: Credentials) -> list[Process]:
-    """MLflow, the reconciler, the gateway, and Prometheus with Alertmanager where they are installed."""
-    medtower = str(BIN / "medtower")
-    found = [
+def _registry(state: TowerState, secrets: Credentials) -> list[Process]:
+    return [
         Process(
             name="mlflow",
             argv=_mlflow(state),
@@ -75,7 +84,13 @@ def services(state: TowerState, secrets: Credentials) -> list[Process]:
                 "MLFLOW_BACKEND_STORE_URI": secrets.url(state, "mlflow"),
             },
             health=state.url("mlflow", "/health"),
-        ),
+        )
+    ]
+
+
+def _serving(state: TowerState, secrets: Credentials) -> list[Process]:
+    medtower = str(BIN / "medtower")
+    return [
         Process(
             name="reconciler",
             argv=[medtower, "reconcile", "--watch"],
@@ -96,9 +111,6 @@ def services(state: TowerState, secrets: Credentials) -> list[Process]:
             health=state.url("gateway", "/health/live"),
         ),
     ]
-    if state.watched:
-        found += watchers(state)
-    return found
 
 
 def _mlflow(state: TowerState) -> list[str]:
@@ -112,9 +124,7 @@ def _mlflow(state: TowerState) -> list[str]:
     ]
 
 
-def watchers(state: TowerState) -> list[Process]:
-    from medtower.local import prometheus
-
+def _watchers(state: TowerState, _: Credentials) -> list[Process]:
     environment = base_environment()
     return [
         Process(
@@ -132,7 +142,7 @@ def watchers(state: TowerState) -> list[Process]:
     ]
 
 
-def airflow(state: TowerState, secrets: Credentials) -> list[Process]:
+def _airflow(state: TowerState, secrets: Credentials) -> list[Process]:
     """Airflow's four processes. Its tasks act as the role `medtower_airflow`."""
     environment = {
         **medtower_environment(state, secrets, "medtower_airflow"),

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medtower.errors import Conflict, NotFound
 
-GROUPS = ("foundation", "services", "airflow")
+# each under a supervisor of its own: what ends takes its group with it and no other
+GROUPS = ("postgres", "triton", "mlflow", "serving", "watchers", "airflow")
 DATABASE_ROLES = (
     "airflow",
     "mlflow",

@@ -83,6 +83,7 @@ class _Watcher(Printer):  # type: ignore[misc]
 
 
 def main(home: Path, group: str) -> int:
+    os.umask(0o077)  # what a process keeps (artifacts, spool, reports) is nobody else's to read
     processes = [Process.model_validate(p) for p in json.loads((home / "run" / f"{group}.json").read_text())]
     manager = Manager(_Watcher(home / "run" / f"{group}.exit"))
     for process in processes:

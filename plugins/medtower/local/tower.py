@@ -19,6 +19,7 @@ from medtower.local import airflow, health, ports, postgres, processes, promethe
 from medtower.local.state import GROUPS, Credentials, TowerState
 
 NEEDED_MB = 1500
+LOCK = ".lock"
 STOP_SECONDS = 10
 Progress = Callable[[str], None]
 
@@ -37,7 +38,7 @@ def source_folder() -> Path:
 def exclusive(home: Path) -> Iterator[None]:
     """Hold the tower's lock; raises Conflict, naming the process, when another command is starting, stopping or using it as a demo."""
     home.mkdir(parents=True, exist_ok=True)
-    with (home / ".lock").open("a+") as lock:
+    with (home / LOCK).open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -55,7 +56,7 @@ def exclusive(home: Path) -> Iterator[None]:
 def up(home: Path, progress: Progress = lambda _: None, *, groups: Sequence[str] = GROUPS) -> TowerState:
     """Start the processes of the tower at `home` and wait until each is healthy; a tower that runs whole is left as it is.
 
-    `groups` may leave out "airflow" or "services". What is left of a tower that died in part is stopped first. Raises Unavailable and its
+    `groups` are some of GROUPS; Postgres and Triton are always needed. What is left of a tower that died in part is stopped first. Raises Unavailable and its
     kin naming the log; then nothing is left running.
     """
     home = home.resolve()
@@ -67,13 +68,14 @@ def up(home: Path, progress: Progress = lambda _: None, *, groups: Sequence[str]
         progress("stopping what is left of a tower that died in part")
         down(home)
     _check_disk(home)
+    watched = prometheus.programs() is not None
     tower = TowerState(
         home=home,
         source=source_folder(),
         ports=ports.choose(home),
         started_at=datetime.now(UTC),
-        watched=prometheus.programs() is not None,
-        groups=tuple(group for group in GROUPS if group in groups),
+        watched=watched and "watchers" in groups,
+        groups=tuple(group for group in GROUPS if group in groups and (watched or group != "watchers")),
     )
     secrets = state.credentials(home)
     state.save(tower)
@@ -87,6 +89,7 @@ def up(home: Path, progress: Progress = lambda _: None, *, groups: Sequence[str]
 
 def _check_disk(home: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o711)  # nobody else lists it; Postgres's own user, when this is root, passes through
     free = shutil.disk_usage(home).free // 2**20
     if free < NEEDED_MB:
         raise DiskFull(home, NEEDED_MB, free)
@@ -94,30 +97,35 @@ def _check_disk(home: Path) -> None:
 
 def _start(tower: TowerState, secrets: Credentials, progress: Progress) -> None:
     home = tower.home
-    progress("Postgres and Triton")
     postgres.prepare(home / "postgres", superuser_password=secrets.postgres)
     triton.prepare(home, tower.source / ".venv-triton")
-    supervisor.start(home, "foundation", processes.foundation(tower, secrets))
+    members = processes.groups(tower, secrets)
+
+    def start(*names: str) -> None:
+        for name in names:
+            if name in members:
+                progress(f"starting {' and '.join(process.name for process in members[name])}")
+                supervisor.start(home, name, members[name])
+
+    start("postgres", "triton")
     superuser = secrets.dsn(tower, "postgres", "postgres")
-    postgres.wait(superuser, data=home / "postgres", alive=lambda: _alive(home, "foundation"))
+    postgres.wait(superuser, data=home / "postgres", alive=lambda: _alive(home, "postgres"))
     postgres.create(superuser, passwords=secrets.roles)
     prepare_repository(tower)
     with ThreadPoolExecutor(1) as background:
-        migration = background.submit(_migrate_airflow, tower, secrets)
+        migration = background.submit(_migrate_airflow, tower, secrets, members)
         migrate(secrets.dsn(tower, "medtower_owner"))
-        if "services" in tower.groups:
-            progress("MLflow, reconciler and gateway")
-            supervisor.start(home, "services", processes.services(tower, secrets))
+        start("mlflow", "serving", "watchers")
         migration.result()
-    if "airflow" in tower.groups:
-        progress("Airflow")
-        supervisor.start(home, "airflow", processes.airflow(tower, secrets))
+    start("airflow")
     wait_healthy(tower, secrets, progress)
 
 
-def _migrate_airflow(tower: TowerState, secrets: Credentials) -> None:
-    if "airflow" in tower.groups:
-        environment = processes.airflow(tower, secrets)[0].environment
+def _migrate_airflow(
+    tower: TowerState, secrets: Credentials, members: dict[str, list[supervisor.Process]]
+) -> None:
+    if "airflow" in members:
+        environment = members["airflow"][0].environment
         airflow.migrate({**environment, supervisor.MARK: str(tower.home)}, secrets, tower.home)
 
 
@@ -133,13 +141,8 @@ def prepare_repository(tower: TowerState) -> None:
 
 def wait_healthy(tower: TowerState, secrets: Credentials, progress: Progress) -> None:
     """Return when every process answers. Raises ProcessDied naming the first that ended, DeadlineExceeded naming the slow one."""
-    members = {
-        "foundation": processes.foundation,
-        "services": processes.services,
-        "airflow": processes.airflow,
-    }
-    for group in tower.groups:
-        for process in members[group](tower, secrets):
+    for group, found in processes.groups(tower, secrets).items():
+        for process in found:
             if process.health:
                 progress(f"waiting for {process.name}")
                 _wait(tower.home, group, process)
@@ -177,7 +180,7 @@ def down(home: Path) -> int:
     """Stop every process of the tower at `home`, those that need Postgres before it; return how many there were."""
     home = home.resolve()
     count = len(members(home))
-    for groups in (("airflow", "services"), ("foundation",)):
+    for groups in (GROUPS[2:], GROUPS[:2]):
         for pid in (pid for group in groups for pid in supervisors(home, group)):
             _signal(pid, signal.SIGTERM)
         _until(lambda g=groups: not any(supervisors(home, group) for group in g), STOP_SECONDS)  # type: ignore[misc]
@@ -188,6 +191,22 @@ def down(home: Path) -> int:
         _until(lambda: not members(home), STOP_SECONDS)
     (home / "state.json").unlink(missing_ok=True)
     return count
+
+
+def remove(home: Path) -> int:
+    """Stop the tower at `home` and delete all it kept, also where Postgres had to put its data elsewhere; return how many processes there were."""
+    count = down(home)
+    if (home / "postgres").exists():
+        postgres.remove(home / "postgres")
+    for path in home.iterdir():
+        if path.name != LOCK:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return count
+
+
+def homes() -> list[Path]:
+    """Every tower's home below `.medtower/` of this checkout."""
+    return sorted(path.parent for path in (source_folder() / ".medtower").glob("*/secrets.json"))
 
 
 def _until(check: Callable[[], bool], seconds: float) -> None:

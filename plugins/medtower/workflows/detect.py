@@ -13,7 +13,7 @@ import numpy as np
 from medtower.adapters.postgres import drift as rows
 from medtower.adapters.postgres import health, incidents
 from medtower.domain.contract import Contract
-from medtower.domain.drift import DriftReport
+from medtower.domain.drift import DriftReport, Severity
 from medtower.domain.incident import Incident
 from medtower.workflows.tower import Model, Tower
 
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
+PAGES_KEPT = timedelta(days=30)
 
 
 def detect(name: str, tower: Tower | None = None, *, until: datetime | None = None) -> dict[str, object]:
-    """Test the last window of `name` before `until` (default: now) and keep the findings.
+    """Test the window of `name` that ends with the hour of `until` (default: now) and keep the findings.
 
     An alarm that persists opens one incident a version and week, which is what `retrain` reads. Returns a summary without any patient's data.
     """
     tower = tower or Tower()
-    moment = (until or datetime.now(UTC)).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    moment = until or datetime.now(UTC)
     with tower.model(name) as model:
         if model.release.version is None:
             return {"model": name, "version": None, "alarm": False, "drifted": []}
@@ -40,9 +41,10 @@ def _detect(tower: Tower, model: Model, version: int, moment: datetime) -> dict[
     from medtower.drift import engine, persistence
 
     contract = model.contract
-    start = moment - timedelta(days=contract.drift.window_days)
+    end = moment.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    start = end - timedelta(days=contract.drift.window_days)
     reference, said = reference_of(tower, contract.name, version)
-    window = tower.predictions.window(contract.name, version, start, moment)
+    window = tower.predictions.window(contract.name, version, start, end)
     # float32 first: the reference is what the model saw, and 0.9 as float32 is not 0.9 as float64
     current = (
         np.array(window["features"], dtype=np.float32).astype(np.float64).reshape(-1, len(contract.inputs))
@@ -55,16 +57,18 @@ def _detect(tower: Tower, model: Model, version: int, moment: datetime) -> dict[
         current_prediction=np.array(window["prediction"], dtype=np.float64),
         version=version,
         window_start=start,
-        window_end=moment,
+        window_end=end,
     )
     rows.save(tower.database, report)
     history = rows.history(tower.database, contract.name, version, windows=contract.drift.persistence)
     alarmed = sorted(
         f for f, past in history.items() if persistence.alarm(past[::-1], contract.drift.persistence)
     )
-    if alarmed:
-        _open_incident(tower, contract.name, version, report, alarmed, moment)
-    path = _write(tower, contract, report, reference, current, bool(alarmed))
+    # what this window could not test, it can neither confirm nor report
+    tested = {f.feature for f in report.findings if f.severity is not Severity.INSUFFICIENT}
+    if confirmed := [f for f in alarmed if f in tested]:
+        _open_incident(tower, contract.name, version, report, confirmed, moment)
+    path = _write(tower, contract, report, reference, current, bool(confirmed), moment)
     health.record(tower.database, "detect_drift", datetime.now(UTC), model=contract.name)
     log.info(
         "tested for drift", extra={"model": contract.name, "version": version, "count": len(report.drifted)}
@@ -115,22 +119,25 @@ def _write(
     reference: NDArray[np.float64],
     current: NDArray[np.float64],
     alarm: bool,
+    moment: datetime,
 ) -> Path:
-    """The short report always; Evidently's long one, which takes seconds, only when there is something to look at."""
-    from medtower.reports.publish import publish
+    """The short report always; Evidently's long one, which takes seconds, once a day and only when there is something to look at."""
+    from medtower.reports.publish import publish, publish_index, remove_old
 
     folder = tower.settings.path("reports")
-    detail = f"{contract.name}/drift-detail-{report.window_end:%Y-%m-%dT%H}.html"
-    if alarm:
+    detail = folder / contract.name / f"drift-detail-{moment:%Y-%m-%d}.html"
+    if alarm and not detail.exists():
         from medtower.drift import evidently_report
 
-        (folder / contract.name).mkdir(parents=True, exist_ok=True)
-        evidently_report.write(contract, reference, current, folder / detail)
-    return publish(
+        evidently_report.write(contract, reference, current, detail)
+    page = publish(
         folder,
         f"{contract.name}/drift-{report.window_end:%Y-%m-%dT%H}.html",
         "drift.html.j2",
         contract=contract,
         report=report,
-        detail=Path(detail).name if alarm else None,
+        detail=detail.name if detail.exists() else None,
     )
+    remove_old(page.parent, datetime.now(UTC) - PAGES_KEPT)
+    publish_index(folder)
+    return page

@@ -25,7 +25,8 @@ class HealthCollector(Collector):
     """Collected at each scrape, read from `database` at most every 15 s. With Postgres down the series are absent, which alerts see.
 
     Only versions that the routing table at `routing_path` sends requests to have KPI and drift series: after a rollback the bad version's
-    numbers are gone at once. While there is no readable table the newest numbers of each model stand.
+    numbers are gone at once, and the last ones of the version that serves again stand. While there is no readable table the newest numbers
+    of each model stand.
     """
 
     def __init__(self, database: Database, routing_path: Path) -> None:
@@ -49,10 +50,15 @@ class HealthCollector(Collector):
 
     def _read(self) -> list[GaugeMetricFamily]:
         serving = self._serving()
-        tracked = performance.latest(self._database)
+        tracked = performance.latest(self._database, each_version=serving is not None)
         rows = [r for r in tracked if _serves(serving, r.model, r.version)]
         models = set(serving) if serving is not None else {r.model for r in tracked}
-        return [*_performance(rows), self._drifted(models, serving), self._alarms(models, serving), self._tasks()]
+        return [
+            *_performance(rows),
+            self._drifted(models, serving),
+            self._alarms(models, serving),
+            self._tasks(),
+        ]
 
     def _serving(self) -> Serving | None:
         """The versions that requests go to, by model; None while that is not known."""

@@ -83,7 +83,7 @@ def run(chosen: Settings, *, watch: bool) -> int:
             for outcome in report.outcomes:
                 log.info(str(outcome))
             return 0 if report.ok else 1
-        REGISTRY.register(HealthCollector(tower.database))
+        REGISTRY.register(HealthCollector(tower.database, chosen.path("routing")))
         start_http_server(chosen.reconciler_port, chosen.bind)
         reconciler.watch(_stop_on_signal())
         return 0

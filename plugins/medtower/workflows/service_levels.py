@@ -69,9 +69,15 @@ def _quantile(metric: str, values: NDArray[np.float64], q: float) -> Estimate:
 
 
 def _throughput(rates: NDArray[np.float64], n: int) -> Estimate:
+    """From the rates of the rounds; `n` is the number of requests in all of them."""
     value, lower, upper = quantile_interval(rates, 0.5) or (None, None, None)
     return Estimate(
-        metric="throughput", n=n, value=value, lower=lower, upper=upper, method=f"median of {ROUNDS} rounds"
+        metric="throughput",
+        n=n,
+        value=value,
+        lower=lower,
+        upper=upper,
+        method=f"median of {ROUNDS} rounds, order statistics",
     )
 
 

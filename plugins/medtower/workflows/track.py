@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -144,17 +144,43 @@ def _latency(contract: Contract, milliseconds: list[float]) -> list[Judged]:
     return judged
 
 
-def _open_incidents(
-    tower: Tower, model: Model, version: int, judged: list[Judged], moment: datetime
-) -> None:
-    """One incident a version and week for what breaks a promise now, and one for a drop since release, which `retrain` answers."""
-    whole = [(e, s) for e, s in judged if e.population == "all" and e.value is not None]
-    contract, told = model.contract, {e.metric: f"{e.metric} {e.value:.3g} (n={e.n})" for e, _ in whole}
-    if critical := [e.metric for e, s in whole if s is Status.CRITICAL]:
-        _open(tower, f"kpi/{contract.name}", version, "critical", ", ".join(map(told.get, critical)), moment)
+def _open_incidents(tower: Tower, model: Model, version: int, judged: list[Judged], moment: datetime) -> None:
+    """At most two a version and week: for what breaks a promise now, and for a drop since release, which `retrain` answers."""
+    contract = model.contract
+    whole = [(e, s) for e, s in judged if e.population == "all"]
+    if critical := [e for e, s in whole if s is Status.CRITICAL]:
+        _open(tower, "kpi", contract.name, version, "critical", ", ".join(map(_told, critical)), moment)
     if performance_drop(model, version, judged):
-        summary = f"{told[contract.gates.primary]}, worse than at release by more than {contract.retraining.drop:g}"
-        _open(tower, f"drop/{contract.name}", version, "warning", summary, moment)
+        primary = ", ".join(_told(e) for e, _ in whole if e.metric == contract.gates.primary)
+        summary = f"{primary} is worse than at release by more than {contract.retraining.drop:g}"
+        _open(tower, "drop", contract.name, version, "warning", summary, moment)
+
+
+def _told(estimate: Estimate) -> str:
+    return f"{estimate.metric} {estimate.value:.3g} (n={estimate.n})"
+
+
+def _open(
+    tower: Tower,
+    cause: Literal["kpi", "drop"],
+    name: str,
+    version: int,
+    severity: Literal["warning", "critical"],
+    summary: str,
+    moment: datetime,
+) -> None:
+    incidents.open(
+        tower.database,
+        Incident(
+            key=f"{cause}/{name}/{version}/{moment:%G-W%V}",
+            model=name,
+            version=version,
+            kind="kpi",
+            severity=severity,
+            summary=summary,
+            opened_at=moment,
+        ),
+    )
 
 
 def _close_incidents(tower: Tower, name: str, version: int | None, moment: datetime) -> None:

@@ -24,16 +24,16 @@ delete from medtower.performance
 where model = %s and version = %s and kind = %s and as_of >= %s and as_of < %s
 """
 _LATEST = """
-select model, version, window_start, window_end, as_of, status, coverage,
-       metric, population, n, value, lower, upper, confidence, method
-from medtower.performance
+select p.model, p.version, p.window_start, p.window_end, p.as_of, p.status, p.coverage,
+       p.metric, p.population, p.n, p.value, p.lower, p.upper, p.confidence, p.method
+from medtower.performance p
 join (
-    select model, max(as_of) as as_of from medtower.performance
+    select model, case when %s then version end as version, max(as_of) as as_of from medtower.performance
     where kind = %s and (%s::text is null or model = %s)
-    group by model
-) newest using (model, as_of)
-where kind = %s
-order by model, version, window_end, population, metric
+    group by 1, 2
+) newest on p.model = newest.model and p.as_of = newest.as_of and p.version = coalesce(newest.version, p.version)
+where p.kind = %s
+order by p.model, p.version, p.population, p.metric
 """
 
 
@@ -91,15 +91,22 @@ def save(
         for e, s in estimates
     ]
     with database.transaction() as cursor:
-        cursor.execute("select pg_advisory_xact_lock(hashtext('medtower.performance'), hashtext(%s))", (model,))
+        cursor.execute(
+            "select pg_advisory_xact_lock(hashtext('medtower.performance'), hashtext(%s))", (model,)
+        )
         cursor.execute(_DELETE_DAY, (model, version, kind, day, day + timedelta(days=1)))
         execute_values(cursor, _INSERT, rows)
 
 
-def latest(database: Database, model: str | None = None, *, kind: Kind = "tracking") -> list[Tracked]:
-    """The estimates of one kind with the newest `as_of` of `model`, or of each model; empty when there are none yet."""
+def latest(
+    database: Database, model: str | None = None, *, kind: Kind = "tracking", each_version: bool = False
+) -> list[Tracked]:
+    """The estimates of one kind with the newest `as_of` of `model`, or of each model; empty when there are none yet.
+
+    With `each_version` those with the newest `as_of` of each version, ordered by version.
+    """
     with database.transaction() as cursor:
-        cursor.execute(_LATEST, (kind, model, model, kind))
+        cursor.execute(_LATEST, (each_version, kind, model, model, kind))
         return [_tracked(*row) for row in cursor.fetchall()]
 
 

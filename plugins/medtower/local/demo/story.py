@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
 
 from rich.console import Console
 
+from medtower.errors import Conflict
 from medtower.local import operator, tower
 from medtower.local.demo import approvers, summary
 from medtower.local.demo.chapters import Story
 from medtower.local.demo.steps import Telling
 from medtower.local.state import TowerState
+from medtower.local.tower import LOCK
+
+MARKER = ".demo"
 
 
 def run(home: Path, days: int) -> None:
@@ -28,7 +31,7 @@ def run(home: Path, days: int) -> None:
     with tower.exclusive(home):
         telling = Telling(console)
         with telling.step("Start the tower: Postgres, MLflow, Triton, gateway, reconciler, Airflow") as step:
-            _clear(home)
+            clear(home)
             state = tower.up(home, progress=telling.now)
             approvers.prepare(home)
             step.result = f"{len(state.ports)} ports on loopback"
@@ -40,12 +43,15 @@ def run(home: Path, days: int) -> None:
     console.print(summary.addresses(state))
 
 
-def _clear(home: Path) -> None:
-    tower.down(home)
-    for path in home.iterdir():
-        if path.name == ".lock":
-            continue
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+def clear(home: Path) -> None:
+    """Stop and remove an earlier demo's tower. Raises Conflict when `home` holds anything that no demo made."""
+    found = [path for path in home.iterdir() if path.name != LOCK]
+    if found and not (home / MARKER).exists():
+        raise Conflict(
+            f"{home} holds what no demo made, and a demo starts empty; choose another MEDTOWER_HOME"
+        )
+    tower.remove(home)
+    (home / MARKER).touch()
 
 
 def _keep(state: TowerState, result: dict[str, object]) -> None:
