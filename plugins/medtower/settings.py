@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from medtower.domain.contract import ROLES, Role
 
 
 class Settings(BaseSettings):
@@ -14,13 +16,15 @@ class Settings(BaseSettings):
 
     `home` holds the state of this tower. `environment` is the name that approvals are bound to. DSNs are libpq connection strings, each of a
     role that may do no more than its process needs. `bind` is the address that the gateway and the reconciler's metrics listen on; only
-    a pod, behind its NetworkPolicy, sets another one than loopback.
+    a pod, behind its NetworkPolicy, sets another one than loopback. `approval_roles` (a JSON list) are the roles without which nothing
+    serves here, whatever a dossier says of itself.
     """
 
     model_config = SettingsConfigDict(env_prefix="MEDTOWER_", extra="ignore")
 
     home: Path = Path(".medtower")
     environment: str = "demo"
+    approval_roles: tuple[Role, ...] = Field(ROLES, min_length=1)
     repository: Path | None = None
     trust_root: Path | None = None
     store: Path | None = None

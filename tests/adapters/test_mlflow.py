@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 
 import pytest
@@ -125,11 +126,9 @@ def test_a_server_that_is_down_is_unavailable_before_long(
     shaky = Registry(f"http://{proxy.address}")
     assert shaky.latest(model) == made
     with proxy.broken():
-        for ask in (
-            lambda: shaky.latest(model),
-            lambda: shaky.fetch_weights(made.uri, tmp_path / "back"),
-        ):
-            with pytest.raises(Unavailable, match="MLflow .*no version was registered"):
-                ask()
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match="MLflow .*no version was registered"):
+            shaky.latest(model)
+        assert time.monotonic() - started < 30
     assert shaky.latest(model) == made
     proxy.cut()

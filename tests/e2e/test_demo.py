@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from medtower.local import tower
+
 MEDTOWER = str(Path(sys.executable).parent / "medtower")
 RESULT = Path(__file__).parents[2] / "benchmarks" / "demo.json"
 
@@ -26,17 +28,6 @@ def medtower(home: Path, *arguments: str, **options: object) -> subprocess.Popen
         text=True,
         **options,  # type: ignore[call-overload]
     )
-
-
-def processes_of(home: Path) -> list[str]:
-    mark, found = f"MEDTOWER_HOME={home}", []
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark in environ.read_bytes().decode(errors="replace").split("\0"):
-                found.append(environ.parent.name)
-        except OSError:
-            continue
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +45,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str,
     yield home, told, refused
     stopped = medtower(home, "down")
     assert stopped.communicate(timeout=60)[0]
-    assert processes_of(home) == []
+    assert tower.members(home) == []
 
 
 @pytest.mark.e2e

@@ -89,7 +89,7 @@ def rows(world: RunningTower, table: str, columns: str) -> list[tuple[object, ..
 
 
 def tracked(world: RunningTower) -> list[tuple[object, ...]]:
-    return rows(world, "performance", "version, as_of, metric, population, n, value")
+    return rows(world, "performance", "version, kind, metric, population, n, value")
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.fixtures.postgres import Cluster
 from tests.fixtures.releases import contract
 
-from medtower.adapters.postgres import drift, health, performance
+from medtower.adapters.postgres import drift, health, incidents, performance
 from medtower.adapters.postgres.database import Database
 from medtower.domain.drift import DriftFinding, DriftReport, Severity
 from medtower.domain.estimate import Estimate, Status
+from medtower.domain.incident import Incident
 from medtower.domain.routing import Arm, Route, RoutingTable
 from medtower.serving import routing
 from medtower.workflows import health_metrics
@@ -42,16 +43,23 @@ def auc(value: float | None, population: str = "all") -> Estimate:
     )
 
 
-def keep(database: Database, version: int, *judged: tuple[Estimate, Status]) -> None:
+def keep(
+    database: Database,
+    version: int,
+    *judged: tuple[Estimate, Status],
+    as_of: datetime = DAY,
+    kind: performance.Kind = "tracking",
+) -> None:
     performance.save(
         database,
         model="demo_risk",
         version=version,
         window_start=DAY - timedelta(days=14),
         window_end=DAY,
-        as_of=DAY,
+        as_of=as_of,
         estimates=judged,
         coverage=0.75,
+        kind=kind,
     )
 
 
@@ -107,19 +115,92 @@ def test_two_versions_judged_on_one_day_make_one_series_which_is_the_newest_vers
     assert found["medtower_kpi_status", "demo_risk", "auc_roc"] == 0
 
 
+def served(folder: Path, version: int | None) -> Path:
+    """A routing table in which `version` of the model serves, or nothing does."""
+    arms = [
+        Arm(name="current", version=v, digest="0" * 64, weight=100, contract=contract("demo_risk"))
+        for v in (version,)
+        if v is not None
+    ]
+    route = Route(model="demo_risk", arms=arms)
+    table = RoutingTable(commit="0" * 40, published_at=DAY, routes={"demo_risk": route})
+    routing.publish(folder / "routing.json", table)
+    return folder / "routing.json"
+
+
 def test_after_a_rollback_the_bad_version_s_numbers_are_gone_at_once(
     database: Database, reader: Database, tmp_path: Path
 ) -> None:
     keep(database, 1, (auc(0.9), Status.OK))
-    keep(database, 2, (auc(0.7), Status.CRITICAL))
-    arm = Arm(name="current", version=1, digest="0" * 64, weight=100, contract=contract("demo_risk"))
-    table = RoutingTable(
-        commit="0" * 40, published_at=DAY, routes={"demo_risk": Route(model="demo_risk", arms=[arm])}
-    )
-    routing.publish(tmp_path / "routing.json", table)
-    found = scraped(reader, tmp_path / "routing.json")
+    keep(database, 2, (auc(0.7), Status.CRITICAL), as_of=DAY + timedelta(days=1))
+    assert scraped(reader)["medtower_kpi_status", "demo_risk", "auc_roc"] == 2
+    found = scraped(reader, served(tmp_path, 1))
     assert found["medtower_kpi_value", "demo_risk", "auc_roc"] == 0.9
     assert found["medtower_kpi_status", "demo_risk", "auc_roc"] == 0
+    names = {key[0] for key in scraped(reader, served(tmp_path, None))}
+    assert not {"medtower_kpi_status", "medtower_kpi_value", "medtower_label_coverage_ratio"} & names
+
+
+def test_a_routing_table_that_cannot_be_read_leaves_the_newest_numbers(
+    database: Database, reader: Database, tmp_path: Path
+) -> None:
+    keep(database, 1, (auc(0.9), Status.OK))
+    keep(database, 2, (auc(0.7), Status.CRITICAL), as_of=DAY + timedelta(days=1))
+    (tmp_path / "routing.json").write_text("half a tab")
+    assert scraped(reader, tmp_path / "routing.json")["medtower_kpi_status", "demo_risk", "auc_roc"] == 2
+
+
+def test_the_performance_is_asked_for_once_a_refresh(
+    database: Database, reader: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(database, 1, (auc(0.9), Status.OK))
+    asked, latest = [], performance.latest
+    monkeypatch.setattr(performance, "latest", lambda *a, **k: asked.append(a) or latest(*a, **k))
+    assert scraped(reader)["medtower_kpi_status", "demo_risk", "auc_roc"] == 0
+    assert len(asked) == 1
+
+
+def test_a_benchmark_s_figures_are_no_kpi(database: Database, reader: Database) -> None:
+    keep(database, 1, (auc(0.9), Status.OK), kind="benchmark")
+    assert scraped(reader) == {}
+
+
+def drift_incident(database: Database, version: int, key: str = "drift/demo_risk") -> Incident:
+    incident = Incident(
+        key=key,
+        model="demo_risk",
+        version=version,
+        kind="kpi" if key.startswith("drop/") else "drift",
+        severity="warning",
+        summary="",
+        opened_at=DAY,
+    )
+    incidents.open(database, incident)
+    return incident
+
+
+def test_the_drift_alarm_rings_while_an_incident_of_the_served_version_is_open(
+    database: Database, reader: Database, tmp_path: Path
+) -> None:
+    alarm = ("medtower_drift_alarm", "demo_risk")
+    drift_incident(database, 1, "drop/demo_risk")
+    assert scraped(reader, served(tmp_path, 1))[alarm] == 0
+    incident = drift_incident(database, 1)
+    assert scraped(reader, served(tmp_path, 1))[alarm] == 1
+    assert scraped(reader, served(tmp_path, 2))[alarm] == 0
+    assert alarm not in scraped(reader, served(tmp_path, None))
+    incidents.close(database, incident.key, at=DAY, resolution="version 2 proposed")
+    assert scraped(reader, served(tmp_path, 1))[alarm] == 0
+
+
+def test_without_a_routing_table_every_open_drift_incident_rings(
+    database: Database, reader: Database
+) -> None:
+    keep(database, 1, (auc(0.9), Status.OK))
+    alarm = ("medtower_drift_alarm", "demo_risk")
+    assert scraped(reader)[alarm] == 0
+    drift_incident(database, 1)
+    assert scraped(reader)[alarm] == 1
 
 
 def test_the_features_that_drift_are_counted(database: Database, reader: Database) -> None:

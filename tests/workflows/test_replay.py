@@ -22,7 +22,7 @@ class Slow:
     def __init__(self) -> None:
         self.took: list[float] = []
 
-    def infer(self, model: str, version: int, rows: Sequence[Sequence[float | None]]) -> list[float]:
+    def infer(self, _model: str, _version: int, rows: Sequence[Sequence[float | None]]) -> list[float]:
         started = time.perf_counter()
         sum(range(300_000))
         self.took.append((time.perf_counter() - started) * 1000)

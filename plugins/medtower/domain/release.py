@@ -6,12 +6,23 @@ import re
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from medtower.domain.contract import Name, Role
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 SHA256 = re.compile(r"[0-9a-f]{64}")
+LARGEST = 2**53 - 1  # beyond it, RFC 8785 has no canonical form
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return value
+
+
+Version = Annotated[int, Field(ge=1, le=LARGEST)]
+Line = Annotated[str, Field(max_length=500), AfterValidator(_printable)]
 
 
 class Release(BaseModel):
@@ -20,10 +31,10 @@ class Release(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Name
-    version: int | None = Field(None, ge=1)
-    replaces: int | None = Field(None, ge=1)
+    version: Version | None = None
+    replaces: Version | None = None
     digest: Sha256 | None = None
-    reason: str
+    reason: Line
 
 
 class BoundFile(BaseModel):
@@ -33,7 +44,7 @@ class BoundFile(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")
     sha256: Sha256
-    bytes: int = Field(ge=0)
+    bytes: int = Field(ge=0, le=LARGEST)
 
 
 class Manifest(BaseModel):
@@ -43,9 +54,9 @@ class Manifest(BaseModel):
 
     schema_: Literal["medtower/manifest/v1"] = Field("medtower/manifest/v1", alias="schema")
     model: Name
-    version: int = Field(ge=1)
+    version: Version
     label: str = Field(pattern=r"^\d+\.\d+\.\d+$")
-    replaces: int | None
+    replaces: Version | None
     weights: BoundFile
     weights_uri: str = Field(pattern=r"^models:/[a-z][a-z0-9_]{1,62}/[1-9][0-9]*$")
     mlflow_run: str = Field(pattern=r"^[0-9a-f]{32}$")
@@ -54,7 +65,7 @@ class Manifest(BaseModel):
     approvals: list[Role] = Field(min_length=1)
     code_commit: str
     dependencies: dict[str, str]
-    reason: str
+    reason: Line
     created_at: datetime
 
 
@@ -65,9 +76,9 @@ class Statement(BaseModel):
 
     schema_: Literal["medtower/approval/v1"] = Field("medtower/approval/v1", alias="schema")
     model: Name
-    version: int = Field(ge=1)
+    version: Version
     digest: Sha256
-    replaces: int | None
+    replaces: Version | None
     environment: str
     role: Role
     approver: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")

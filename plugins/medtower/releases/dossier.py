@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from medtower.domain.contract import Contract
 from medtower.domain.release import BoundFile, Manifest
 from medtower.domain.verdict import Decision, Verdict
 from medtower.errors import DigestMismatch, GateFailed, NotFound, Refused
-from medtower.releases import canonical
+from medtower.releases import canonical, plain_yaml
 
 MANIFEST = "manifest.json"
 APPROVALS = "approvals"
@@ -123,11 +122,13 @@ def render(manifest: Manifest) -> bytes:
 def read_contract(folder: Path) -> Contract:
     """The contract as trained: the dossier's own model.yaml, bound by the manifest."""
     try:
-        return Contract.model_validate(yaml.safe_load((folder / "model.yaml").read_bytes()))
-    except (ValidationError, yaml.YAMLError):
-        raise Refused(
-            "dossier", f"{_place(folder / 'model.yaml')} is not a contract; run: medtower check-contract"
-        ) from None
+        return Contract.model_validate(plain_yaml.load((folder / "model.yaml").read_bytes()))
+    except ValidationError:
+        why = "it breaks the contract's rules"
+    except plain_yaml.NotPlain as error:
+        why = f"it {error}"
+    place = _place(folder / "model.yaml")
+    raise Refused("dossier", f"{place} is not a contract: {why}; run: medtower check-contract")
 
 
 def verify(folder: Path) -> Manifest:

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from pathlib import Path
 
-from medtower.domain.contract import check_model_name
+from medtower.domain.contract import ROLES, Role, check_model_name
 from medtower.domain.release import Manifest, Release
 from medtower.errors import DigestMismatch, Refused
 from medtower.releases import approvals, canonical, dossier, release_file
 
 
-def verify(model_folder: Path, allowed_signers: Path, environment: str) -> tuple[Release, Manifest | None]:
+MODEL_FILES = frozenset(
+    {
+        "config.pbtxt",
+        "cohort.yaml",
+        "dossiers",
+        "kustomization.yaml",
+        "model.yaml",
+        release_file.NAME,
+        "traffic.yaml",
+    }
+)
+VERSION = re.compile(r"[1-9][0-9]*")
+
+
+def verify(
+    model_folder: Path, allowed_signers: Path, environment: str, required: Collection[Role] = ROLES
+) -> tuple[Release, Manifest | None]:
     """Return what the folder releases and the verified manifest, or (release, None) for the release of no model.
 
-    Raises Refused and its kin, NameInvalid, NotFound. Offline: no network, no MLflow, no git.
+    `required` are the roles that this tower asks for: a dossier may ask for more, but never decides that fewer are enough. Raises Refused and its kin, NameInvalid, NotFound. Offline: no network, no MLflow, no git.
     """
     release, manifest = evidence(model_folder)
     if manifest is not None:
+        check_roles(manifest.model, manifest.approvals, required)
         folder = dossier_of(model_folder, manifest.version)
         approvals.verify(folder, manifest, allowed_signers, environment)
     return release, manifest
@@ -34,7 +53,18 @@ def evidence(model_folder: Path) -> tuple[Release, Manifest | None]:
     manifest = dossier.verify(folder)
     _check_agreement(release, manifest)
     _check_config(model_folder, folder)
+    _check_files(model_folder)
     return release, manifest
+
+
+def check_roles(model: str, asked: Collection[Role], required: Collection[Role]) -> None:
+    """Raise Refused unless a contract that asks for the approval of `asked` asks for every role in `required`."""
+    if missing := [role for role in required if role not in asked]:
+        raise Refused(
+            "quorum",
+            f"the contract of {model} does not ask for the approval of {', '.join(missing)}, without which nothing serves here; "
+            f"add it to `approvals:` in model.yaml and train again",
+        )
 
 
 def dossier_of(model_folder: Path, version: int) -> Path:
@@ -67,3 +97,13 @@ def _check_config(model_folder: Path, folder: Path) -> None:
     expected, actual = canonical.sha256(folder / "config.pbtxt"), canonical.sha256(path)
     if actual != expected:
         raise DigestMismatch(f"{model_folder.name}/config.pbtxt", expected, actual)
+
+
+def _check_files(model_folder: Path) -> None:
+    """Nothing lies beside what is verified: neither files that another reader of the folder would obey, nor half a dossier."""
+    inside = model_folder / "dossiers"
+    strangers = [p for p in model_folder.iterdir() if p.name not in MODEL_FILES]
+    strangers += [p for p in inside.iterdir() if not VERSION.fullmatch(p.name) or not p.is_dir()]
+    if strangers:
+        name = ascii(str(min(strangers).relative_to(model_folder)))[1:-1]
+        raise Refused("release", f"{model_folder.name}/{name} does not belong there; remove it")

@@ -9,25 +9,18 @@ from pydantic import ValidationError
 
 from medtower.domain.release import Release
 from medtower.errors import Refused
+from medtower.releases import plain_yaml
 
 NAME = "release.yaml"
+LARGEST_BYTES = 8192
 
 
 def parse(content: bytes | None, model: str) -> Release:
-    """The release that `content` states; None (no file) is the release of no model. Raises Refused when it is not one of `model`."""
+    """The release that `content` states; None (no file) is the release of no model. Raises Refused when it is not one of `model`,
+    whatever the bytes are."""
     if content is None:
         return Release(model=model, reason="never released")
-    try:
-        release = Release.model_validate(yaml.safe_load(content))
-    except (ValidationError, yaml.YAMLError) as error:
-        where = (
-            [".".join(map(str, e["loc"])) for e in error.errors()]
-            if isinstance(error, ValidationError)
-            else []
-        )
-        raise Refused(
-            "release", f"{model}/{NAME} is not a release ({', '.join(where) or 'not YAML'})"
-        ) from None
+    release = _parse(content, model)
     if release.model != model:
         raise Refused("release", f"{model}/{NAME} is of model {release.model}; a release cannot be renamed")
     if (release.version is None) != (release.digest is None):
@@ -35,11 +28,27 @@ def parse(content: bytes | None, model: str) -> Release:
     return release
 
 
+def _parse(content: bytes, model: str) -> Release:
+    try:
+        value = plain_yaml.load(content, largest=LARGEST_BYTES)
+        if not isinstance(value, dict) or not all(v is None or type(v) in (str, int) for v in value.values()):
+            raise plain_yaml.NotPlain("holds something else than lines `name: text, number or null`")
+        return Release.model_validate(value)
+    except plain_yaml.NotPlain as error:
+        why = str(error)
+    except ValidationError as error:
+        why = ", ".join(sorted({str(e["loc"][0]) if e["loc"] else "file" for e in error.errors()})[:5])
+        why = f"wrong or missing: {why}" if why.isprintable() and len(why) < 200 else "it has unknown keys"
+    raise Refused("release", f"{model}/{NAME} is not a release ({why})")
+
+
 def read(folder: Path) -> Release:
     """`folder`/release.yaml; the folder's name is the model's."""
     path = folder / NAME
     if path.is_symlink():
         raise Refused("release", f"{folder.name}/{NAME} is a link")
+    if path.exists() and not path.is_file():
+        raise Refused("release", f"{folder.name}/{NAME} is no plain file")
     return parse(path.read_bytes() if path.exists() else None, folder.name)
 
 

@@ -12,7 +12,8 @@ from medtower.audit import chain
 from medtower.domain.incident import Incident
 from medtower.errors import NotFound
 from medtower.serving import routing
-from medtower.workflows.tower import Tower, read_model
+from medtower.workflows import model_tree
+from medtower.workflows.tower import Tower
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,9 @@ def reconcile_health(tower: Tower | None = None) -> dict[str, object]:
     tower = tower or Tower()
     moment = datetime.now(UTC)
     events = chain.verify(rows.read(tower.database))
-    released, served = _released(tower), _served(tower)
+    # by model; None where git releases nothing
+    released = {name: r.version for name, r in model_tree.released(tower.repository).items()}
+    served = _served(tower)
     differing = [name for name, version in released.items() if version != served.get(name)]
     _settle_incidents(tower, released, served, moment)
     for name, version in released.items():
@@ -37,20 +40,11 @@ def reconcile_health(tower: Tower | None = None) -> dict[str, object]:
     return {"compared": len(released), "differing": differing, "audit_events": events}
 
 
-def _released(tower: Tower) -> dict[str, int | None]:
-    """What git says, by model; None where nothing is released."""
-    names = tower.names()
-    with tower.models() as models:
-        return {name: read_model(models, name).release.version for name in names}
-
-
 def _served(tower: Tower) -> dict[str, int]:
     """What the gateway routes to, by model; empty while the reconciler has published nothing."""
-    try:
-        table = routing.read(tower.settings.path("routing"))
-    except NotFound:
-        return {}
-    return {name: max(a.version for a in route.arms) for name, route in table.routes.items() if route.arms}
+    table = routing.current(tower.settings.path("routing"))
+    routes = table.routes if table else {}
+    return {name: max(a.version for a in route.arms) for name, route in routes.items() if route.arms}
 
 
 def _mirror(tower: Tower, name: str, version: int | None) -> None:

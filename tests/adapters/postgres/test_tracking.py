@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from medtower.domain.drift import DriftFinding, DriftReport, Severity
 from medtower.domain.estimate import Estimate, Status
 from medtower.domain.incident import Incident
 from medtower.errors import InvalidInput, NotFound
+from medtower.local.health import poll
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -44,7 +46,7 @@ def save(
 
 def test_tracking_a_window_again_replaces_its_rows(database):
     save(database, (estimate(value=0.9), Status.OK), (estimate("f1", None, n=3), Status.INSUFFICIENT))
-    save(database, (estimate(value=0.7), Status.CRITICAL))
+    save(database, (estimate(value=0.7), Status.CRITICAL), (estimate("f1", None, n=4), Status.INSUFFICIENT))
     found = performance.latest(database, "als_risk")
     assert [(t.estimate.metric, t.estimate.value, t.status) for t in found] == [
         ("auc_roc", 0.7, Status.CRITICAL),
@@ -68,6 +70,63 @@ def test_the_latest_are_those_of_the_newest_date_of_each_model(database):
         ("alzheimer_risk", 0.6),
     ]
     assert performance.latest(database, "parkinsons_severity") == []
+
+
+def test_a_benchmark_is_no_tracking_and_each_has_its_newest_date(database):
+    save(database, (estimate(value=0.9), Status.OK))
+    save(database, (estimate("throughput", 240), Status.OK), as_of=MONDAY + DAY, kind="benchmark")
+    assert [t.estimate.metric for t in performance.latest(database)] == ["auc_roc"]
+    assert [t.estimate.metric for t in performance.latest(database, kind="benchmark")] == ["throughput"]
+    # on one day and to the microsecond at one time, neither takes the other's place
+    save(database, (estimate("throughput", 250), Status.OK), kind="benchmark")
+    assert [t.estimate.value for t in performance.latest(database, "als_risk")] == [0.9]
+    with pytest.raises(InvalidInput, match="performance_kind_check"):
+        save(database, (estimate(), Status.OK), kind="guess")
+
+
+def test_the_latest_of_each_version_are_those_of_its_own_newest_date(database):
+    save(database, (estimate(value=0.9), Status.OK), version=1)
+    save(database, (estimate(value=0.8), Status.OK), version=1, as_of=MONDAY + DAY)
+    save(database, (estimate(value=0.7), Status.OK), version=2, as_of=MONDAY + 2 * DAY)
+    found = performance.latest(database, each_version=True)
+    assert [(t.version, t.estimate.value) for t in found] == [(1, 0.8), (2, 0.7)]
+    assert [t.version for t in performance.latest(database)] == [2]
+
+
+def test_a_day_tracked_again_is_replaced_whole_and_nothing_else_is_touched(database):
+    end = MONDAY + DAY - timedelta(microseconds=1)
+    save(database, (estimate(value=0.9), Status.OK), as_of=MONDAY - timedelta(microseconds=1))
+    save(database, (estimate(value=0.8), Status.OK), (estimate("f1"), Status.OK))
+    save(database, (estimate(value=0.7), Status.OK), as_of=MONDAY, version=4)
+    save(database, (estimate(value=0.6), Status.OK), as_of=MONDAY + DAY)
+    save(database, (estimate(value=0.5), Status.OK), model="alzheimer_risk")
+    save(database, (estimate(value=0.4), Status.OK), as_of=end, window_end=end)
+    with database.transaction() as cursor:
+        cursor.execute("select value from medtower.performance order by value")
+        assert [value for (value,) in cursor.fetchall()] == [0.4, 0.5, 0.6, 0.7, 0.9]
+
+
+def test_two_trackings_of_a_day_at_once_wait_for_each_other_and_leave_one(database, postgres):
+    held = "select pg_advisory_xact_lock(hashtext('medtower.performance'), hashtext('als_risk'))"
+    seconds = timedelta(seconds=1)
+
+    def waiting() -> int:
+        with Database(postgres.dsn("medtower_reader")).transaction() as look:
+            look.execute("select count(*) from pg_locks where locktype = 'advisory' and not granted")
+            return look.fetchone()[0]
+
+    with ThreadPoolExecutor(2) as both:
+        with database.transaction() as cursor:
+            cursor.execute(held)
+            work = [
+                both.submit(save, database, (estimate(value=v), Status.OK), as_of=MONDAY + v * seconds)
+                for v in (0.7, 0.8)
+            ]
+            poll(lambda: waiting() == 2, part="the two trackings", deadline=10)
+        assert [w.result(timeout=10) for w in work] == [None, None]
+    with database.transaction() as cursor:
+        cursor.execute("select count(*) from medtower.performance")
+        assert cursor.fetchall() == [(1,)]
 
 
 def test_a_report_as_of_yesterday_stays_when_today_is_computed(database):
@@ -135,6 +194,57 @@ def test_a_features_history_is_newest_first_and_of_one_version(database):
     drift.save(database, report(finding("age", Severity.SEVERE), days=9, version=4))
     found = drift.history(database, "als_risk", 3, windows=2)
     assert found == {"age": [Severity.MODERATE, Severity.NONE], "sex": [Severity.NONE, Severity.NONE]}
+
+
+def test_of_a_days_overlapping_windows_only_the_last_counts(database):
+    hour = timedelta(hours=1)
+    # a window that ends at midnight is the last of the day before
+    for hours, severity in {
+        -1: Severity.SEVERE,
+        0: Severity.MODERATE,
+        1: Severity.SEVERE,
+        23: Severity.SEVERE,
+        24: Severity.NONE,
+        25: Severity.SEVERE,
+    }.items():
+        end = MONDAY + hours * hour
+        window = {"window_start": end - 7 * DAY, "window_end": end}
+        drift.save(database, report(finding("age", severity)).model_copy(update=window))
+    found = drift.history(database, "als_risk", 3, windows=9)
+    assert found == {"age": [Severity.SEVERE, Severity.NONE, Severity.MODERATE]}
+
+
+def test_windows_with_too_little_of_a_feature_are_passed_over_in_its_history_alone(database):
+    thin = Severity.INSUFFICIENT
+    days = [
+        (Severity.SEVERE, Severity.NONE, thin),
+        (Severity.MODERATE, thin, thin),
+        (thin, Severity.SEVERE, thin),
+        (thin, Severity.NO_VARIANCE, thin),
+    ]
+    for day, severities in enumerate(days):
+        named = zip(("age", "nfl", "crea"), severities, strict=True)
+        drift.save(database, report(*(finding(n, s) for n, s in named), days=day))
+    assert drift.history(database, "als_risk", 3, windows=2) == {
+        "age": [Severity.MODERATE, Severity.SEVERE],
+        "nfl": [Severity.NO_VARIANCE, Severity.SEVERE],
+    }
+
+
+def test_the_last_window_of_a_day_in_which_the_feature_could_be_tested_counts(database):
+    end = MONDAY + DAY / 2
+    for hours, severity in enumerate([Severity.NONE, Severity.SEVERE, Severity.INSUFFICIENT]):
+        late = end + timedelta(hours=hours)
+        window = {"window_start": late - 7 * DAY, "window_end": late}
+        drift.save(database, report(finding("age", severity)).model_copy(update=window))
+    assert drift.history(database, "als_risk", 3, windows=2) == {"age": [Severity.SEVERE]}
+
+
+def test_a_history_stays_newest_first_when_the_contract_s_order_changes(database):
+    drift.save(database, report(finding("age", Severity.SEVERE), finding("sex")))
+    drift.save(database, report(finding("sex"), finding("age", Severity.MODERATE), days=1))
+    found = drift.history(database, "als_risk", 3, windows=2)
+    assert found["age"] == [Severity.MODERATE, Severity.SEVERE]
 
 
 def test_a_report_without_findings_leaves_no_row(database):

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from medtower.local import addresses as places
 from medtower.local.state import TowerState
-from medtower.reports.publish import publish
+from medtower.reports.publish import publish, publish_index
 
 if TYPE_CHECKING:
     from medtower.local.demo.chapters import Story
@@ -38,8 +38,7 @@ def write(story: Story, seconds: float) -> dict[str, Any]:
     }
     folder = story.state.home / "reports"
     publish(folder, "demo.html", "demo_summary.html.j2", result=result, links=places.links(story.state))
-    pages = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.html") if p.name != "index.html")
-    publish(folder, "index.html", "index.html.j2", pages=pages)
+    publish_index(folder)
     return result
 
 
