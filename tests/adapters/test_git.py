@@ -102,6 +102,37 @@ def test_an_export_holds_the_bytes_and_refuses_links(tmp_path: Path, bare: Repos
     assert not (tmp_path / "again").exists()
 
 
+def plant(bare: Repository, name: bytes, content: bytes = b"x") -> str:
+    """A tree with one file called `name`, whatever a work tree could hold. Returns its id."""
+    blob = bare.git("hash-object", "-w", "--stdin", stdin=content).decode().strip()
+    return bare.git("mktree", "-z", stdin=f"100644 blob {blob}\t".encode() + name + b"\0").decode().strip()
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"n" * 300, b"two\nlines", "\u202erahc".encode()])
+def test_a_name_that_no_disk_or_reader_would_take_is_listed_but_not_exported(
+    tmp_path: Path, bare: Repository, name: bytes
+) -> None:
+    tree = plant(bare, name)
+    (entry,) = bare.entries(tree, recursive=True)
+    assert os.fsencode(entry.path) == name
+    with pytest.raises(Refused, match="is not a name of printable text") as caught:
+        bare.export(tree, tmp_path / "out")
+    assert str(caught.value).isprintable()
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_than_a_release_ever_needs_is_neither_read_nor_exported(
+    tmp_path: Path, bare: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medtower.adapters.git.LARGEST_EXPORT", 100)
+    write(bare, "triton_models/als_risk/large", "x" * 101, "Large")
+    with pytest.raises(Refused, match="weights belong in MLflow"):
+        bare.export("main:triton_models", tmp_path / "out")
+    with pytest.raises(Refused, match="weights belong in MLflow"):
+        bare.read("main", "triton_models/als_risk/large")
+    assert bare.read("main", "triton_models/als_risk/model.yaml") == b"name: als_risk\n"
+
+
 def test_attributes_in_the_tree_neither_hide_nor_change_exported_files(
     tmp_path: Path, bare: Repository
 ) -> None:

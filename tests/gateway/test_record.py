@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -168,6 +169,17 @@ def test_after_a_kill_no_acknowledged_prediction_is_missing(settings: Settings, 
     assert len(stored) == len(set(stored))
 
 
+def upgrade(port: int, path: str) -> str:
+    """Ask for a WebSocket at `path` and return what comes back."""
+    head = (
+        f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(head.encode())
+        return connection.recv(4096).decode()
+
+
 def test_planted_strings_are_in_no_log_no_answer_no_metric_and_no_file(
     settings: Settings, triton: FakeTriton
 ) -> None:
@@ -198,6 +210,7 @@ def test_planted_strings_are_in_no_log_no_answer_no_metric_and_no_file(
             seen += [http.post(f"{base}/api/v1/ml/outcomes", json={canary: canary}).text]
             seen += [http.get(f"{base}/{path}").text for path in ("metrics", "openapi.json", "health/ready")]
             seen += [http.get(f"{base}/api/v1/ml/models", headers={"X-API-Key": canary}).text]
+        seen += [upgrade(port, f"/api/v1/ml/predict/{canary}?{canary}={canary}")]
         running.send_signal(signal.SIGTERM)
         assert running.wait(15) == -signal.SIGTERM
     assert '"prediction":0.75' in seen[0]

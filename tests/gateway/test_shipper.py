@@ -145,6 +145,23 @@ def test_stopping_ships_what_is_left_and_does_not_wait_for_a_store_that_hangs(sp
     assert spool.depth()[0] == 0
 
 
+def test_an_old_request_id_gets_no_second_answer_that_the_database_would_not_keep(
+    settings: Settings, triton: FakeTriton
+) -> None:
+    store = Store()
+    with started(settings, triton, store) as gateway:
+        gateway.app.state.parts.record.spool._keep = 1
+        for name in ("r1", "r2", "r3"):
+            assert gateway.ask(request_id=name).status_code == 200
+        wait_until(lambda: gateway.metric("medtower_spool_depth") == 0)
+        same, other = gateway.ask(request_id="r1"), gateway.ask(request_id="r1", subject_id="other")
+        assert (same.status_code, other.status_code) == (409, 409)
+        assert "no longer kept for repetition" in same.json()["message"]
+        assert "another body" in other.json()["message"]
+        assert not {"prediction"} & (same.json().keys() | other.json().keys())
+    assert set(store.predictions) == {"r1", "r2", "r3"}
+
+
 def test_the_gateway_ships_and_keeps_answering_the_same(settings: Settings, triton: FakeTriton) -> None:
     store = Store()
     with started(settings, triton, store) as gateway:

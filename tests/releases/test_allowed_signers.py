@@ -36,6 +36,7 @@ def test_a_line_may_say_until_when_it_counts(tmp_path: Path) -> None:
         f'a@example.org namespaces="medtower-owner" {KEY}',
         f'a@example.org cert-authority,namespaces="medtower-clinical" {KEY}',
         f'!a@example.org namespaces="medtower-clinical" {KEY}',
+        f'a+second@example.org namespaces="medtower-clinical" {KEY}',
         f'reviewer namespaces="medtower-clinical" {KEY}',
         f' a@example.org namespaces="medtower-clinical" {KEY}',
     ],

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from tests.fixtures.releases import ENVIRONMENT, ROLES, World, make_key, signer_line
 
 from medtower.domain.contract import Role
-from medtower.domain.release import Manifest
+from medtower.domain.release import BoundFile, Manifest, Release
 from medtower.errors import (
     ApprovalInvalid,
     ApprovalMissing,
@@ -23,7 +24,7 @@ from medtower.errors import (
     Refused,
     Unavailable,
 )
-from medtower.releases import approvals, dossier, policy
+from medtower.releases import approvals, canonical, dossier, policy, release_file
 
 Approved = tuple[World, Path]
 
@@ -267,6 +268,119 @@ def test_a_manifest_that_asks_for_fewer_approvals_than_the_contract_is_refused(
         for end in (".json", ".sig"):
             (place / "approvals" / f"{role}{end}").unlink()
     with pytest.raises(Refused, match="approval roles"):
+        verify(approved, tree)
+
+
+def remake(tree: Path, **changes: object) -> Manifest:
+    """Bind whatever lies in the dossier now and let release.yaml follow, as a pusher without any key can."""
+    place = tree / "dossiers" / "1"
+    files = [
+        BoundFile(name=name, sha256=canonical.sha256(place / name), bytes=(place / name).stat().st_size)
+        for name in dossier.BOUND
+    ]
+    manifest = dossier.read(place).model_copy(update={"files": files, **changes})
+    (place / "manifest.json").write_bytes(dossier.render(manifest))
+    release = Release(
+        model=manifest.model, version=1, digest=dossier.digest(manifest), reason=manifest.reason
+    )
+    (tree / "release.yaml").write_bytes(release_file.render(release))
+    return manifest
+
+
+def test_a_dossier_that_asks_for_one_signature_only_does_not_decide_the_quorum(
+    approved: Approved, tree: Path
+) -> None:
+    contract = tree / "dossiers" / "1" / "model.yaml"
+    document = yaml.safe_load(contract.read_text())
+    contract.write_text(yaml.safe_dump(document | {"approvals": ["technical"]}, sort_keys=False))
+    remake(tree, approvals=["technical"])
+    shutil.rmtree(tree / "dossiers" / "1" / "approvals")
+    (tree / "dossiers" / "1" / "approvals").mkdir()
+    resign(approved, tree, "technical")
+    assert policy.verify(tree, approved[0].trust_root, ENVIRONMENT, ["technical"])[1] is not None
+    with pytest.raises(Refused, match="rule quorum.*approval of clinical, compliance, final"):
+        verify(approved, tree)
+    with pytest.raises(Refused, match="approval of final"):
+        policy.verify(tree, approved[0].trust_root, ENVIRONMENT, ("technical", "final"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"name: 2026-13-45\n",
+        b"name: !!bool x\n",
+        b"[" * 3000,
+        b"approvals: [[1]]\n",
+        b"? [1]\n: 2\n",
+        b"\xff",
+        b'title: "\\ud800"\n',
+    ],
+)
+def test_a_dossier_whose_contract_is_anything_else_is_refused(
+    approved: Approved, tree: Path, content: bytes
+) -> None:
+    (tree / "dossiers" / "1" / "model.yaml").write_bytes(content)
+    remake(tree)
+    with pytest.raises(Refused, match=r"dossiers/1/model\.yaml is not a contract"):
+        verify(approved, tree)
+
+
+def test_an_endless_range_in_a_signed_contract_is_refused(approved: Approved, tree: Path) -> None:
+    path = tree / "dossiers" / "1" / "model.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["inputs"][1]["range"] = [float("-inf"), float("inf")]
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    remake(tree)
+    with pytest.raises(Refused, match="is not a contract: it breaks the contract's rules"):
+        verify(approved, tree)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": 2**60},
+        {"replaces": 2**53},
+        {"reason": "two\nlines"},
+        {"weights": {"name": "model.onnx", "sha256": "a" * 64, "bytes": 2**60}},
+    ],
+    ids=str,
+)
+def test_a_manifest_beyond_what_has_a_canonical_form_is_refused(
+    approved: Approved, tree: Path, changes: dict[str, object]
+) -> None:
+    path = tree / "dossiers" / "1" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes, indent=2) + "\n")
+    with pytest.raises(Refused, match="is not a manifest"):
+        verify(approved, tree)
+
+
+def test_a_document_without_a_canonical_form_is_refused_and_not_an_accident(tree: Path) -> None:
+    manifest = dossier.read(tree / "dossiers" / "1").model_copy(update={"version": 2**60})
+    with pytest.raises(Refused, match="a manifest has no canonical form"):
+        dossier.digest(manifest)
+
+
+@pytest.mark.parametrize(
+    "name", ["evil.onnx", ".gitattributes", "dossiers/latest/manifest.json", "dossiers/2", "dossiers/01/x"]
+)
+def test_nothing_lies_beside_what_is_verified(approved: Approved, tree: Path, name: str) -> None:
+    path = tree / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("x")
+    with pytest.raises(Refused, match="does not belong there; remove it"):
+        verify(approved, tree)
+
+
+def test_what_people_write_beside_a_release_may_lie_there(approved: Approved, tree: Path) -> None:
+    for name in ("cohort.yaml", "traffic.yaml", "kustomization.yaml"):
+        (tree / name).write_text("x")
+    assert verify(approved, tree) is not None
+
+
+def test_a_release_that_is_a_folder_is_refused(approved: Approved, tree: Path) -> None:
+    (tree / "release.yaml").unlink()
+    (tree / "release.yaml").mkdir()
+    with pytest.raises(Refused, match="is no plain file"):
         verify(approved, tree)
 
 

@@ -123,6 +123,30 @@ def test_no_reader_ever_sees_half_a_table(tmp_path: Path) -> None:
     assert reads > 10
 
 
+def test_a_route_that_nobody_could_read_back_is_withheld_and_the_others_are_published(tmp_path: Path) -> None:
+    path = tmp_path / "routing.json"
+    endless = CONTRACT.inputs[0].model_copy(update={"range": (float("-inf"), float("inf"))})
+    broken = CONTRACT.model_copy(update={"inputs": [endless, *CONTRACT.inputs[1:]]})
+    arm = Arm.model_construct(name="v1", version=1, digest=OLD, weight=100.0, contract=broken)
+    bad = Route.model_construct(model="endless_model", arms=[arm], reason="")
+    half = Route.model_construct(model="half_model", arms=[], reason="\ud800")
+    routes = {"demo_risk": rollout(50), "endless_model": bad, "half_model": half}
+    withheld = publish(path, table("one").model_copy(update={"routes": routes}))
+    assert set(withheld) == {"endless_model", "half_model"}
+    published = read(path).routes
+    assert published["demo_risk"] == rollout(50)
+    assert published["endless_model"].arms == []
+    assert "cannot be written as JSON" in published["endless_model"].reason
+
+
+def test_a_table_that_cannot_be_read_back_as_a_whole_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "routing.json"
+    publish(path, table("good"))
+    with pytest.raises(Unavailable, match="cannot be read back"):
+        publish(path, table("one").model_copy(update={"commit": "\ud800"}))
+    assert read(path).commit == "good"
+
+
 def test_a_failed_publication_leaves_the_old_table_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

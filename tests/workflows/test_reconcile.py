@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -10,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from tests.fixtures.onnx_models import linear
 from tests.fixtures.releases import ENVIRONMENT, World
 from tests.fixtures.triton import TritonProcess
@@ -25,6 +27,7 @@ from medtower.releases import dossier
 from medtower.serving import routing
 from medtower.workflows import reconcile_model
 from medtower.workflows.reconcile import Reconciler
+from medtower.workflows.reconcile_desired import Desired, DesiredState
 from medtower.workflows.reconcile_metrics import ReconcileMetrics
 from medtower.workflows.rollback import rollback
 
@@ -55,6 +58,7 @@ class Scene:
             fetch=self.world.fetch,
             on_event=self.events.append,
             metrics=ReconcileMetrics(self.registry),
+            required=self.world.roles,
         )
 
     def promote(self, version: int) -> str:
@@ -327,6 +331,117 @@ def test_one_broken_model_does_not_stop_the_others(scene: Scene) -> None:
     assert report.get("broken_model").failure == "refused"
     assert report.get(scene.model).failure is None
     assert not report.ok
+
+
+def test_no_folder_that_anyone_can_push_stops_the_other_models(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.promote(1)
+    releases = {
+        "bad_date": b"reason: 2026-13-45\n",
+        "bad_surrogate": b'model: bad_surrogate\nreason: "\\ud800"\n',
+        "bad_nesting": b"[" * 3000,
+        "bad_integer": b"version: " + b"9" * 5000,
+        "bad_tag": b"version: !!int x\n",
+        "Bad-Name": b"x",
+        "a:b": b"x",
+        "two\nlines": b"x",
+    }
+    for name, content in releases.items():
+        scene.world.write(f"triton_models/{name}/release.yaml", content)
+    for name in (b"\xff", b"n" * 300):
+        plant(scene, "bad_file_name", name)
+    plant(scene, b"\xff", b"release.yaml")
+    real = DesiredState._verified
+
+    def surprise(state: DesiredState, folder: Path) -> Desired:
+        if folder.name == "bad_surprise":
+            raise IndexError("nobody foresaw")
+        return real(state, folder)
+
+    monkeypatch.setattr(DesiredState, "_verified", surprise)
+    scene.world.write("triton_models/bad_surprise/cohort.yaml", b"x")
+    report = scene.reconciler.once()
+    failures = {o.model: o.failure for o in report.outcomes}
+    assert failures.pop(scene.model) is None
+    names = ("Bad-Name", "a:b", "two\\nlines", "\\udcff")
+    assert {failures.pop(name) for name in names} == {"name_invalid"}
+    assert set(failures) == {n for n in releases if n.startswith("bad")} | {"bad_file_name", "bad_surprise"}
+    assert set(failures.values()) == {"refused"}
+    assert scene.answer() == 1.0
+    routes = routing.read(scene.routing).routes
+    assert set(routes) == {scene.model, *failures}
+    assert "IndexError" in routes["bad_surprise"].reason
+    assert generate_latest(scene.registry)
+
+
+def plant(scene: Scene, model: str | bytes, name: bytes) -> None:
+    """Push a file that no work tree could hold, as raw git objects."""
+    git = scene.world.repository.git
+    blob = git("hash-object", "-w", "--stdin", stdin=b"x").strip()
+
+    def tree(*lines: bytes) -> bytes:
+        return git("mktree", "-z", stdin=b"\0".join(lines) + b"\0").strip()
+
+    def below(path: str, name: bytes) -> list[bytes]:
+        lines = git("ls-tree", "-z", path).split(b"\0")
+        return [line for line in lines if line and not line.endswith(b"\t" + name)]
+
+    model = os.fsencode(model)
+    folder = tree(b"100644 blob " + blob + b"\t" + name)
+    models = tree(*below("main:triton_models", model), b"040000 tree " + folder + b"\t" + model)
+    root = tree(*below("main", b"triton_models"), b"040000 tree " + models + b"\ttriton_models")
+    commit = git("commit-tree", "-m", "x", "-p", "main", root.decode()).decode().strip()
+    git("update-ref", "refs/heads/main", commit)
+
+
+def test_a_dossier_that_asks_for_fewer_roles_than_the_tower_does_not_serve(scene: Scene) -> None:
+    scene.world.roles = ("technical",)
+    scene.promote(1)
+    outcome = scene.reconciler.once().get(scene.model)
+    assert (outcome.failure, outcome.served) == ("refused", None)
+    assert "approval of final, without which nothing serves" in outcome.reason
+
+
+def test_weights_that_break_the_rules_for_onnx_files_are_not_loaded(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.promote(1)
+    scene.once()
+    path = scene.world.weights(scene.model, 2)
+    model = onnx.load(path)
+    model.opset_import.append(onnx.helper.make_opsetid("org.example.evil", 1))
+    path.write_bytes(model.SerializeToString())
+    with monkeypatch.context() as patch:  # somebody who does not propose with our own tool
+        patch.setattr("medtower.workflows.propose.onnx_policy.inspect", lambda _: None)
+        scene.promote(2)
+    assert scene.once() == "refused"
+    assert "org.example.evil" in scene.events[-1].details["reason"]
+    assert (scene.answer(), scene.ready()) == (1.0, {1})
+    assert not (scene.process.store / scene.model / "2").exists()
+
+
+def test_a_pass_that_fails_in_a_way_nobody_foresaw_does_not_end_the_watch(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.promote(1)
+    real, failures = DesiredState.at, []
+
+    def surprise(state: DesiredState, commit: str) -> list[Desired]:
+        if not failures:
+            failures.append(commit)
+            raise IndexError("nobody foresaw")
+        return real(state, commit)
+
+    monkeypatch.setattr(DesiredState, "at", surprise)
+    monkeypatch.setattr("medtower.workflows.reconcile.PASS_SECONDS", 0.1)
+    with scene.watching():
+        poll(
+            lambda: scene.metric("medtower_served_version", model=scene.model) == 1,
+            part="reconciler",
+            deadline=60,
+        )
+    assert scene.metric("medtower_reconcile_failures_total", model="all", reason="index_error") == 1
 
 
 def test_a_killed_and_restarted_triton_is_loaded_again(scene: Scene) -> None:

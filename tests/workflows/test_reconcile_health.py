@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg2
@@ -23,6 +23,7 @@ from medtower.workflows.tower import Tower
 from medtower.workflows.trail import note
 
 MODEL, OTHER = "sum_model", "other_model"
+NOON, QUARTER = datetime(2026, 3, 4, 12, tzinfo=UTC), timedelta(minutes=15)
 
 
 class Alias:
@@ -90,12 +91,13 @@ def test_a_released_version_with_no_table_published_differs(tower: Small) -> Non
 def test_the_incident_stays_one_while_it_lasts_and_closes_once_the_model_agrees(tower: Small) -> None:
     tower.world.promote(MODEL, 1)
     tower.serve(None)
-    for _ in range(2):
-        reconcile_health(tower)
-    assert [i.closed_at for i in tower.incidents()] == [None]
+    for at in (NOON, NOON + QUARTER, NOON + timedelta(days=1)):
+        reconcile_health(tower, at=at)
+    assert [(i.opened_at, i.closed_at) for i in tower.incidents()] == [(NOON, None)]
     tower.serve(1)
-    assert reconcile_health(tower)["differing"] == []
-    assert [i.resolution for i in tower.incidents()] == ["version 1 serves"]
+    end = NOON + timedelta(days=1) + QUARTER
+    assert reconcile_health(tower, at=end)["differing"] == []
+    assert [(i.closed_at, i.resolution) for i in tower.incidents()] == [(end, "version 1 serves")]
     assert tower.alias.champions == {MODEL: 1}
 
 
@@ -116,17 +118,13 @@ def test_another_model_s_agreement_and_other_kinds_of_incident_change_nothing(to
     assert [i.closed_at for i in tower.incidents()] == [None, None]
 
 
-def test_a_difference_that_comes_back_is_a_new_incident(tower: Small) -> None:
-    """The key holds the second: the first incident is moved back as if it were older."""
+def test_a_difference_that_comes_back_on_the_same_day_is_a_new_incident(tower: Small) -> None:
     tower.world.promote(MODEL, 1)
-    reconcile_health(tower)
-    tower.serve(1)
-    reconcile_health(tower)
-    with tower.database.transaction() as cursor:
-        cursor.execute("update medtower.incidents set key = key || '-earlier'")
-    tower.serve(None)
-    reconcile_health(tower)
-    assert [i.closed_at is None for i in tower.incidents()] == [False, True]
+    for quarters, version in enumerate([None, 1, None]):
+        tower.serve(version)
+        reconcile_health(tower, at=NOON + quarters * QUARTER)
+    found = [(i.opened_at, i.closed_at) for i in tower.incidents()]
+    assert found == [(NOON, NOON + QUARTER), (NOON + 2 * QUARTER, None)]
 
 
 def test_the_audit_trail_is_verified_and_a_difference_told_while_mlflow_is_down(

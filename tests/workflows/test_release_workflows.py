@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
-from tests.fixtures.releases import ENVIRONMENT, ROLES, World
+from pydantic import ValidationError
+from tests.fixtures.releases import ENVIRONMENT, PROMOTE, PROVENANCE, ROLES, World, contract
 
 from medtower.adapters.git import Repository
+from medtower.domain.contract import Role
 from medtower.errors import (
     ApprovalInvalid,
     ApprovalMissing,
@@ -17,8 +20,10 @@ from medtower.errors import (
     NotFound,
     Refused,
 )
+from medtower.settings import Settings
 from medtower.workflows import model_tree
 from medtower.workflows.approve import approve, pending
+from medtower.workflows.propose import propose
 from medtower.workflows.rollback import rollback
 from medtower.workflows.verify import verify
 
@@ -196,6 +201,65 @@ def test_a_release_edited_on_the_branch_after_approval_is_not_merged(world: Worl
         work.push(expected=work.tip)
     with pytest.raises(Refused, match="another reason than the signed manifest"):
         world.merge(MODEL, 1)
+
+
+def test_a_contract_without_a_required_role_is_not_proposed(world: World) -> None:
+    world.roles = ("technical", "final")
+    world.propose(MODEL, 1)
+    required = (*world.roles, "clinical")
+    with pytest.raises(
+        Refused, match=r"does not ask for the approval of clinical.*add it to `approvals:` in"
+    ):
+        propose_requiring(world, required)
+
+
+def propose_requiring(world: World, required: tuple[Role, ...]) -> None:
+    propose(
+        world.repository,
+        contract=contract(MODEL, roles=world.roles),
+        version=2,
+        weights=world.weights(MODEL, 2),
+        evidence={"evaluation.json": b"{}", "gates.json": PROMOTE, "model.yaml": b""},
+        pages={},
+        provenance=PROVENANCE,
+        required=required,
+    )
+
+
+def test_a_quorum_smaller_than_the_towers_is_not_merged(world: World) -> None:
+    world.roles = ("technical", "final")
+    world.propose(MODEL, 1)
+    world.approve(MODEL, 1)
+    world.roles = ROLES
+    with pytest.raises(Refused, match="rule quorum"):
+        world.merge(MODEL, 1)
+    assert released(world.repository) is None
+
+
+def test_the_roles_of_a_tower_are_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().approval_roles == ROLES
+    monkeypatch.setenv("MEDTOWER_APPROVAL_ROLES", '["technical", "final"]')
+    assert Settings().approval_roles == ("technical", "final")
+    for wrong in ("[]", '["nobody"]'):
+        monkeypatch.setenv("MEDTOWER_APPROVAL_ROLES", wrong)
+        with pytest.raises(ValidationError):
+            Settings()
+
+
+def test_weights_that_break_the_rules_for_onnx_files_are_not_proposed(world: World) -> None:
+    path = world.weights(MODEL, 1)
+    model = onnx.load(path)
+    model.opset_import.append(onnx.helper.make_opsetid("org.example.evil", 1))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(Refused, match=r"rule onnx-domain.*org\.example\.evil"):
+        world.propose(MODEL, 1)
+    assert world.repository.branches() == ["main"]
+
+
+def test_a_reason_that_no_release_can_carry_is_refused_before_anything_is_written(world: World) -> None:
+    with pytest.raises(Refused, match=r"reason of the new version: .*one line of printable characters"):
+        world.propose(MODEL, 1, reason="two\nlines")
+    assert world.repository.branches() == ["main"]
 
 
 def test_a_rollback_is_one_revert_that_keeps_the_previous_dossier(world: World) -> None:

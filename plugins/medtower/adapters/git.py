@@ -1,11 +1,10 @@
-"""Real git by subprocess, deaf to the machine's and the user's configuration, hooks, replacements and grafts."""
+"""A git repository: its branches, trees and files, throw-away checkouts and pushes."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +12,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from medtower.adapters.git_process import attempt, run
 from medtower.errors import Conflict, NotFound, Refused, Unavailable
 
 MAIN = "main"
-AUTHOR, EMAIL = "Medtower", "medtower@localhost"
 COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 RACED = ("stale info", "rejected", "failed to update ref", "cannot lock ref")
 PLAIN_FILE = ("100644", "100755")
+LONGEST_NAME = 255  # bytes; ext4, XFS and tmpfs allow no more
+LARGEST_EXPORT = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class Entry:
-    """One name in a tree: `kind` blob, tree or commit (submodule)."""
+    """One name in a tree: `kind` blob, tree or commit (submodule). Bytes of `path` that are not UTF-8 are surrogates, as in `os.fsdecode`."""
 
     mode: str
     kind: str
@@ -58,12 +59,12 @@ class Repository:
         path = path.absolute()
         if not (path / "HEAD").is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _git(path.parent, "init", "-q", "--bare", "--template=", f"--initial-branch={MAIN}", str(path))
+            run(path.parent, "init", "-q", "--bare", "--template=", f"--initial-branch={MAIN}", str(path))
         return cls(path)
 
     def git(self, *arguments: str, stdin: bytes | None = None) -> bytes:
         """Run a git command here and return its output. Raises Unavailable with git's own words."""
-        return _git(self.path, *arguments, stdin=stdin)
+        return run(self.path, *arguments, stdin=stdin)
 
     def head(self, branch: str = MAIN) -> str | None:
         """The commit id that `branch` points at, or None. Reads the ref's file first: cheap enough to poll."""
@@ -90,7 +91,7 @@ class Repository:
         if not self._exists(treeish):
             return []
         found = []
-        for line in self.git("ls-tree", "-z", *flags, treeish).decode().split("\0"):
+        for line in os.fsdecode(self.git("ls-tree", "-z", *flags, treeish)).split("\0"):
             if line:
                 meta, _, path = line.partition("\t")
                 mode, kind, identity = meta.split()
@@ -98,21 +99,27 @@ class Repository:
         return found
 
     def read(self, ref: str, path: str) -> bytes | None:
-        """The bytes of `path` at `ref`; None when it is not there."""
+        """The bytes of `path` at `ref`; None when it is not there. Raises Refused when they are too many."""
         name = f"{ref}:{path}"
-        return self.git("cat-file", "blob", name) if self._exists(name) else None
+        if not self._exists(name):
+            return None
+        _check_size(path, self._sizes([name]))
+        return self.git("cat-file", "blob", name)
 
     def export(self, treeish: str, to: Path) -> None:
         """Write the plain files under `treeish` into the new folder `to`, whole or not at all.
 
-        Reads objects, not `git archive`: attributes in the tree could hide or rewrite files there. Raises Refused for links and submodules.
+        Reads objects, not `git archive`: attributes in the tree could hide or rewrite files there. Raises Refused for links, submodules, names
+        that are not printable text of at most 255 bytes, and more than 256 MiB.
         """
         entries = self.entries(treeish, recursive=True)
         for entry in entries:
+            _check_name(entry.path)
             if entry.mode not in PLAIN_FILE or ".." in Path(entry.path).parts:
                 raise Refused(
                     "tree", f"{entry.path} is a link or a submodule; only plain files may be released"
                 )
+        _check_size(treeish, self._sizes([e.id for e in entries]))
         to.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as folder:
             inside = Path(folder) / to.name
@@ -138,19 +145,25 @@ class Repository:
         """A throw-away clone with `branch` checked out (an empty repository: an unborn main). Raises NotFound."""
         with tempfile.TemporaryDirectory(prefix="medtower-git-") as folder:
             place = Path(folder) / "work"
-            _git(Path(folder), "clone", "-q", "--template=", "--no-checkout", str(self.path), str(place))
+            run(Path(folder), "clone", "-q", "--template=", "--no-checkout", str(self.path), str(place))
             tip = self.head(branch)
             if tip:
-                _git(place, "checkout", "-q", "-B", branch, tip)
+                run(place, "checkout", "-q", "-B", branch, tip)
             elif branch == MAIN and not self.branches():
-                _git(place, "symbolic-ref", "HEAD", f"refs/heads/{MAIN}")
+                run(place, "symbolic-ref", "HEAD", f"refs/heads/{MAIN}")
             else:
                 raise NotFound(f"branch {branch}", str(self.path))
             yield Checkout(place, branch, tip)
 
     def _exists(self, name: str) -> bool:
-        answer = self.git("cat-file", "--batch-check", stdin=name.encode() + b"\n")
+        answer = self.git("cat-file", "--batch-check", stdin=os.fsencode(name) + b"\n")
         return not answer.rstrip().endswith(b" missing")
+
+    def _sizes(self, names: list[str]) -> int:
+        """The bytes of all objects together."""
+        stdin = b"".join(os.fsencode(name) + b"\n" for name in names)
+        out = self.git("cat-file", "--batch-check=%(objectsize)", stdin=stdin)
+        return sum(int(line) for line in out.split() if line.isdigit())
 
     def _blobs(self, identities: list[str]) -> Iterator[bytes]:
         out = self.git("cat-file", "--batch", stdin="".join(f"{i}\n" for i in identities).encode())
@@ -169,7 +182,7 @@ class Checkout:
         self.folder, self.branch, self.tip = folder, branch, tip
 
     def git(self, *arguments: str) -> bytes:
-        return _git(self.folder, *arguments)
+        return run(self.folder, *arguments)
 
     def commit(self, message: str) -> str:
         """Commit everything that changed, with a one-line message; return the commit id. Raises Conflict when nothing changed."""
@@ -206,7 +219,7 @@ class Checkout:
 
     def _descends(self, commit: str) -> bool:
         # a status, not an error: 1 says that it does not
-        return _run(self.folder, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0
+        return attempt(self.folder, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0
 
 
 def seed(bare: Path, models: Path) -> Repository:
@@ -228,7 +241,7 @@ def seed(bare: Path, models: Path) -> Repository:
 
 
 def _tracked(models: Path) -> list[str]:
-    listed = _run(models, "ls-files", "-z", "--cached")
+    listed = attempt(models, "ls-files", "-z", "--cached")
     if listed.returncode:
         names = [str(p.relative_to(models)) for p in sorted(models.rglob("*"))]
     else:
@@ -236,63 +249,17 @@ def _tracked(models: Path) -> list[str]:
     return [n for n in names if n and (models / n).is_file() and not (models / n).is_symlink()]
 
 
+def _check_name(path: str) -> None:
+    if not path.isprintable() or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.split("/")):
+        shown = ascii(path[:100])[1:-1]
+        raise Refused("tree", f"{shown} is not a name of printable text of at most {LONGEST_NAME} bytes")
+
+
+def _check_size(place: str, size: int) -> None:
+    if size > LARGEST_EXPORT:
+        raise Refused("tree", f"{place} holds more than {LARGEST_EXPORT >> 20} MiB; weights belong in MLflow")
+
+
 def one_line(message: str) -> str:
     """A commit message without line ends and control characters, at most 200 characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in message).split())[:200]
-
-
-def _environment() -> dict[str, str]:
-    identity = {
-        f"GIT_{who}_{what}": value
-        for who in ("AUTHOR", "COMMITTER")
-        for what, value in (("NAME", AUTHOR), ("EMAIL", EMAIL))
-    }
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": os.devnull,
-        "LC_ALL": "C.UTF-8",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_ATTR_NOSYSTEM": "1",
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_GRAFT_FILE": os.devnull,
-        "GIT_TERMINAL_PROMPT": "0",
-        **identity,
-    }
-
-
-def _run(folder: Path, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    options = (
-        "-c",
-        f"core.hooksPath={os.devnull}",
-        "-c",
-        "gc.auto=0",
-        "-c",
-        "core.autocrlf=false",
-        "-c",
-        "advice.detachedHead=false",
-        # named by whoever runs this, not guessed: in a cluster the repository belongs to the git server's user
-        "-c",
-        f"safe.directory={folder}",
-    )
-    try:
-        return subprocess.run(
-            ["git", *options, *arguments],
-            cwd=folder,
-            env=_environment(),
-            input=stdin,
-            capture_output=True,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        if Path(folder).is_dir():
-            raise Unavailable("git", "it is not installed; install the package git") from error
-        raise NotFound("a folder", str(folder)) from error
-
-
-def _git(folder: Path, *arguments: str, stdin: bytes | None = None) -> bytes:
-    done = _run(folder, *arguments, stdin=stdin)
-    if done.returncode:
-        words = " ".join(done.stderr.decode(errors="replace").split())[-400:]
-        raise Unavailable("git", f"git {arguments[0]} failed: {words}")
-    return done.stdout

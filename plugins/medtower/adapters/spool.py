@@ -58,7 +58,8 @@ class _Job:
 class Spool:
     """The spool file at `path`; its folder is made when missing. Every method may be called from any thread.
 
-    `keep` answers stay for idempotency after their predictions have left. A full disk fails the group that met it and nothing else; after a
+    `keep` answers stay for idempotency after their predictions have left, and for `remember_days` it is known which request ids were used
+    for which body: the database keeps the first prediction of an id, so a second one must not leave. A full disk fails the group that met it and nothing else; after a
     failed fsync the spool refuses everything until the process is started again.
     """
 
@@ -67,9 +68,11 @@ class Spool:
         path: Path,
         *,
         keep: int = 10_000,
+        remember_days: float = 90.0,
         connect: Callable[[Path], sqlite3.Connection] = tables.connect,
     ) -> None:
         self._path, self._keep, self._connect = path, keep, connect
+        self._remember = remember_days * 86_400
         self._jobs: queue.Queue[_Job | None] = queue.Queue(WAITING)
         self._reading, self._door = threading.Lock(), threading.Lock()
         self._closed = False
@@ -89,7 +92,8 @@ class Spool:
     def record(self, prediction: Prediction, answer: str) -> Future[Kept]:
         """Keep `prediction` and the `answer` (JSON) that leaves with it. The future ends when both are on the disk.
 
-        When the request id is there already, the result is the answer that stands there; for another body the future raises Conflict.
+        When the request id is there already, the result is the answer that stands there; for another body, and for an answer that is no
+        longer kept here, the future raises Conflict.
         """
         content = prediction.model_dump_json()
         return self._submit(lambda connection: _record(connection, prediction, content, answer))
@@ -101,16 +105,19 @@ class Spool:
 
     def dropped(self, upto: int) -> Future[None]:
         """Forget what waits up to and including sequence number `upto`: the database has it."""
-        return self._submit(lambda connection: tables.drop(connection, upto, self._keep))
+        return self._submit(
+            lambda connection: tables.drop(connection, upto, self._keep, time.time() - self._remember)
+        )
 
     def probe(self) -> Future[None]:
         """Write one row and see whether the disk takes it."""
         return self._submit(lambda connection: tables.probe(connection, time.time()))
 
     def answer(self, request_id: str, body_sha256: str) -> str | None:
-        """The answer that stands for `request_id`, None when there is none; raises Conflict when its body was another."""
+        """The answer that stands for `request_id`, None when it is new; raises Conflict when its body was another, or the answer is no
+        longer kept here."""
         with self._read() as connection:
-            return _same(tables.answer(connection, request_id), body_sha256)
+            return _standing(connection, request_id, body_sha256)
 
     def waiting(self, limit: int) -> list[tables.Waiting]:
         """The oldest `limit` rows that have not been shipped, in the order they came."""
@@ -218,19 +225,23 @@ class Spool:
 
 
 def _record(connection: sqlite3.Connection, prediction: Prediction, content: str, answer: str) -> Kept:
-    there = _same(tables.answer(connection, prediction.request_id), prediction.body_sha256)
+    there = _standing(connection, prediction.request_id, prediction.body_sha256)
     if there is not None:
         return Kept(there, fresh=False)
     tables.put_prediction(connection, prediction, content, answer, time.time())
     return Kept(answer, fresh=True)
 
 
-def _same(there: tuple[str, str] | None, body_sha256: str) -> str | None:
-    if there is None:
-        return None
-    if there[0] != body_sha256:
+def _standing(connection: sqlite3.Connection, request_id: str, body_sha256: str) -> str | None:
+    there = tables.answer(connection, request_id)
+    same = there[0] == body_sha256 if there else tables.used(connection, request_id, body_sha256)
+    if same is False:
         raise Conflict("this request id was used for another body; send a new request_id")
-    return there[1]
+    if same and not there:
+        raise Conflict(
+            "this request was answered; the answer is on record, but no longer kept for repetition; send a new request_id to ask again"
+        )
+    return there[1] if there else None
 
 
 def _fail(group: list[_Job], error: RecordUnavailable) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +25,17 @@ CREATE TABLE IF NOT EXISTS answers (
     body_sha256 TEXT NOT NULL,
     answer TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS used (
+    sequence INTEGER PRIMARY KEY,
+    request BLOB NOT NULL UNIQUE,
+    body BLOB NOT NULL,
+    at REAL NOT NULL
+);
 CREATE TABLE IF NOT EXISTS probe (one INTEGER PRIMARY KEY CHECK (one = 1), at REAL NOT NULL);
 """
 LOCK_SECONDS = 5.0
+DIGEST_BYTES = 16  # 2^-128 to take one id for another, at a quarter of the text's size
+FORGET_AT_ONCE = 5000
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,13 @@ def create(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Make the tables where they are missing and return `connection`; closes it on sqlite3.Error."""
     try:
         connection.executescript(SCHEMA)
+        # a file that was written before `used` was there
+        connection.create_function("short", 1, _short, deterministic=True)
+        connection.execute(
+            "INSERT OR IGNORE INTO used SELECT sequence, short(request_id), short(body_sha256), ? FROM answers "
+            "WHERE sequence > (SELECT coalesce(max(sequence), 0) FROM used)",
+            (time.time(),),
+        )
     except sqlite3.Error:
         connection.close()
         raise
@@ -67,6 +84,16 @@ def answer(connection: sqlite3.Connection, request_id: str) -> tuple[str, str] |
     return row
 
 
+def used(connection: sqlite3.Connection, request_id: str, body_sha256: str) -> bool | None:
+    """Whether the request id was used for this body (True) or another one (False); None when it was not used, as far as is remembered."""
+    row = connection.execute("SELECT body FROM used WHERE request = ?", (_short(request_id),)).fetchone()
+    return None if row is None else bool(row[0] == _short(body_sha256))
+
+
+def _short(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+
+
 def put_prediction(
     connection: sqlite3.Connection, prediction: Prediction, content: str, answer: str, at: float
 ) -> None:
@@ -78,6 +105,10 @@ def put_prediction(
     connection.execute(
         "INSERT INTO answers (sequence, request_id, body_sha256, answer) VALUES (?, ?, ?, ?)",
         (sequence, prediction.request_id, prediction.body_sha256, answer),
+    )
+    connection.execute(
+        "INSERT INTO used (sequence, request, body, at) VALUES (?, ?, ?, ?)",
+        (sequence, _short(prediction.request_id), _short(prediction.body_sha256), at),
     )
 
 
@@ -98,13 +129,20 @@ def waiting(connection: sqlite3.Connection, limit: int) -> list[Waiting]:
     return [Waiting(sequence, kinds[kind].model_validate_json(content)) for sequence, kind, content in rows]
 
 
-def drop(connection: sqlite3.Connection, upto: int, keep: int) -> None:
-    """Remove the outbox up to `upto`; keep the last `keep` answers, and every answer whose prediction still waits."""
+def drop(connection: sqlite3.Connection, upto: int, keep: int, forget_before: float) -> None:
+    """Remove the outbox up to `upto`; keep the last `keep` answers, and every answer whose prediction still waits.
+
+    Request ids used before `forget_before` (Unix time) are forgotten, the oldest first and so many at once that no request waits for it.
+    """
     connection.execute("DELETE FROM outbox WHERE sequence <= ?", (upto,))
     connection.execute(
         "DELETE FROM answers WHERE sequence <= ? "
         "AND sequence <= (SELECT sequence FROM answers ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
         (upto, keep),
+    )
+    connection.execute(
+        "DELETE FROM used WHERE at < ? AND sequence IN (SELECT sequence FROM used ORDER BY sequence LIMIT ?)",
+        (forget_before, FORGET_AT_ONCE),
     )
 
 

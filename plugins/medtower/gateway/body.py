@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import uuid
@@ -11,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from medtower.errors import FeatureInvalid
 
 LARGEST = 256 * 1024
+DEADLINE = 10.0
+GONE = 499  # nobody reads it: it counts a caller who hung up as that, and not as an error of ours
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 LONGEST_SUBJECT = 200
 OLDEST = timedelta(days=3653)  # every day that is named becomes a partition of the database
@@ -34,15 +37,22 @@ class Ask:
 
 
 async def read(request: Request) -> bytes:
-    """The body. Raises HTTPException 413 as soon as it is known to exceed 256 KiB: by its announced length, else while it comes in."""
+    """The body. Raises HTTPException: 413 as soon as it is known to exceed 256 KiB (by its announced length, else while it comes in), 408
+    when it has not come in whole after 10 s, 499 when the caller hung up."""
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced[:20]) > LARGEST:
         raise HTTPException(413)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST:
-            raise HTTPException(413)
+    try:
+        async with asyncio.timeout(DEADLINE):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > LARGEST:
+                    raise HTTPException(413)
+    except TimeoutError:
+        raise HTTPException(408) from None
+    except ClientDisconnect:
+        raise HTTPException(GONE, "gone") from None
     return bytes(body)
 
 

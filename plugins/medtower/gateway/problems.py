@@ -20,9 +20,11 @@ CODES = {
     401: ("UNAUTHORIZED", "the header X-API-Key is missing or wrong"),
     404: ("NOT_FOUND", "there is nothing at this path; see /docs"),
     405: ("METHOD_NOT_ALLOWED", "this path does not take this method; see /docs"),
+    408: ("TIMEOUT", "the body did not come in within 10 s"),
     409: ("CONFLICT", ""),
     413: ("TOO_LARGE", "the body is larger than 256 KiB"),
     422: ("INVALID_INPUT", ""),
+    499: ("GONE", "the caller hung up"),
     502: ("MODEL_MISBEHAVED", ""),
     503: ("UNAVAILABLE", ""),
     504: ("DEADLINE_EXCEEDED", ""),
@@ -52,7 +54,7 @@ async def _medtower_error(request: Request, error: Exception) -> Response:
 
 async def _http_exception(_: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
-    code, message = CODES.get(status, (HTTPStatus(status).name, HTTPStatus(status).phrase))
+    code, message = CODES.get(status) or (HTTPStatus(status).name, HTTPStatus(status).phrase)
     return _reply(status, Problem(error=code, message=message))
 
 
@@ -71,7 +73,7 @@ def _reply(status: int, problem: Problem) -> Response:
     headers = {}
     if status == 503:
         headers["Retry-After"] = RETRY_AFTER
-    if status == 413:
+    if status in (408, 413):
         headers["Connection"] = "close"  # else the server would take in the rest of the body
     if status == 401:
         headers["WWW-Authenticate"] = "ApiKey"

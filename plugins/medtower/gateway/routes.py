@@ -24,6 +24,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     code: {"model": Problem, "description": description}
     for code, description in {
         401: "no or a wrong X-API-Key",
+        408: "the body did not come in within 10 s",
         413: "the body is larger than 256 KiB",
         422: "a field breaks a rule; both are named, the value is not repeated",
         503: "the model, Triton or the durable record is not there; nothing was answered",
@@ -33,7 +34,7 @@ PREDICT_REFUSALS = REFUSALS | {
     code: {"model": Problem, "description": description}
     for code, description in {
         404: "no such model",
-        409: "the request id was used for another body",
+        409: "the request id was used for another body, or so long ago that its answer is not kept for repetition",
         502: "the model answered nonsense, which is withheld",
         504: "Triton did not answer in time",
     }.items()

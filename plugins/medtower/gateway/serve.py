@@ -59,6 +59,7 @@ def serve(app: FastAPI, configuration: Settings) -> None:
         app,
         loop="uvloop",
         log_config=None,
+        ws="none",  # there is no WebSocket here, and uvicorn logs the path of every one that is tried
         access_log=False,  # it would write paths, which callers choose
         proxy_headers=False,  # who the caller is decides what is open on loopback
         server_header=False,

@@ -1,7 +1,8 @@
 """The trust root: OpenSSH's `allowed_signers` (ssh-keygen(1), ALLOWED SIGNERS), read more strictly than ssh-keygen does.
 
 One person and one role a line: `person@example.org namespaces="medtower-clinical" ssh-ed25519 AAAA…`. Wildcards, lists of principals,
-certificate authorities and lines without exactly one namespace of ours are refused, because ssh-keygen would let them mean more.
+certificate authorities and lines without exactly one namespace of ours are refused, because ssh-keygen would let them mean more. So are plus
+addresses: `person+x@` is that person once more, and a quorum counts persons.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from medtower.errors import NotFound, Refused
 
 RULE = "trust-root"
 LINE = re.compile(
-    r"(?P<person>[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)"
+    r"(?P<person>[A-Za-z0-9_.-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)"
     r' (?P<options>namespaces="medtower-(?P<role>[a-z]+)"(?:,valid-(?:after|before)="?[0-9]{8,14}Z?"?)*)'
     r" (?P<key>(?:ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|sk-[a-z0-9@.-]+|ssh-rsa) [A-Za-z0-9+/]+={0,2})"
     r"(?: [^\r\n]*)?"
@@ -51,7 +52,7 @@ def _signer(path: Path, number: int, line: str) -> Signer:
         raise Refused(
             RULE,
             f'line {number} of {path.name} must read: EMAIL namespaces="medtower-ROLE" KEYTYPE KEY, with one plain '
-            f"e-mail address, ROLE one of {roles}",
+            f"e-mail address (without +), ROLE one of {roles}",
         )
     role: Role = found["role"]  # type: ignore[assignment]  # checked against Role above
     return Signer(found["person"], role, found["key"], line)

@@ -57,14 +57,14 @@ def build(
 ) -> Manifest:
     """Write the dossier into `folder` (must not exist) and return its manifest. `files` must be exactly BOUND.
 
-    Raises Refused when a file is missing or too many, GateFailed when a verdict is not PROMOTE.
+    Raises Refused when a file is missing or too many or the provenance cannot stand in a manifest, GateFailed when a verdict is not PROMOTE.
     """
     if wrong := set(files) ^ set(BOUND):
         raise Refused("dossier", f"{', '.join(sorted(wrong))}: a dossier has exactly {', '.join(BOUND)}")
     folder.mkdir(parents=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    manifest = Manifest(
+    manifest = _manifest(
         schema="medtower/manifest/v1",
         model=contract.name,
         version=version,
@@ -84,6 +84,17 @@ def build(
     (folder / MANIFEST).write_bytes(render(manifest))
     verify(folder)
     return manifest
+
+
+def _manifest(**fields: object) -> Manifest:
+    try:
+        return Manifest.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Refused(
+            "dossier", f"{where} of the new version: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        ) from None
 
 
 def _bound(path: Path, name: str) -> BoundFile:

@@ -11,7 +11,6 @@ from medtower.domain.release import Manifest, Release
 from medtower.errors import DigestMismatch, Refused
 from medtower.releases import approvals, canonical, dossier, release_file
 
-
 MODEL_FILES = frozenset(
     {
         "config.pbtxt",

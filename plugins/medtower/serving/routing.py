@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from medtower.domain.routing import Arm, Route, RoutingTable
-from medtower.errors import NotFound, Unavailable
+from medtower.errors import ModelMisbehaved, NotFound, Unavailable
 
 
 def read(path: Path) -> RoutingTable:
@@ -37,14 +37,50 @@ def current(path: Path) -> RoutingTable | None:
         return None
 
 
-def publish(path: Path, table: RoutingTable) -> None:
-    """Put `table` at `path` in one step: a reader sees the old table or the new one, also after a power cut."""
+def check(route: Route) -> None:
+    """Raise ModelMisbehaved unless `route` is the same after it was written and read: what JSON cannot say, the gateway cannot obey."""
+    try:
+        if Route.model_validate_json(route.model_dump_json(by_alias=True)) == route:
+            return
+    except ValueError:  # pydantic's errors for both directions are ValueErrors
+        pass
+    version = route.arms[0].version if route.arms else None
+    raise ModelMisbehaved(route.model, version, "its route cannot be written as JSON and read back")
+
+
+def publish(path: Path, table: RoutingTable) -> dict[str, str]:
+    """Put `table` at `path` in one step: a reader sees the old table or the new one, also after a power cut.
+
+    Returns the routes that were withheld, as {model: why}, because nobody could read them back: such a model is published without arms, and
+    the others are published as they are. Raises Unavailable when the whole is not readable even so; then the old table stays.
+    """
+    table, withheld = _readable(table)
+    try:
+        content = table.model_dump_json(by_alias=True)
+        RoutingTable.model_validate_json(content)
+    except ValueError as error:
+        raise Unavailable("routing table", "what would be published cannot be read back") from error
+    _write(path, content)
+    return withheld
+
+
+def _readable(table: RoutingTable) -> tuple[RoutingTable, dict[str, str]]:
+    routes, withheld = dict(table.routes), {}
+    for model, route in table.routes.items():
+        try:
+            check(route)
+        except ModelMisbehaved as error:
+            routes[model], withheld[model] = Route(model=model, reason=str(error)), str(error)
+    return table.model_copy(update={"routes": routes}), withheld
+
+
+def _write(path: Path, content: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(table.model_dump_json(by_alias=True))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)

@@ -3,39 +3,56 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from medtower.adapters.git import MAIN, Checkout, Repository
+from medtower.domain.contract import ROLES, Role
 from medtower.domain.release import Manifest
 from medtower.errors import Conflict, Refused
 from medtower.releases import policy, release_file
 from medtower.workflows import model_tree
 
+Verify = Callable[[Path], Manifest | None]
 
-def merge(repository: Repository, model: str, version: int, allowed_signers: Path, environment: str) -> str:
+
+def merge(
+    repository: Repository,
+    model: str,
+    version: int,
+    allowed_signers: Path,
+    environment: str,
+    *,
+    required: Collection[Role] = ROLES,
+) -> str:
     """Return the id of the commit "Promote <model> to <version>". Merging again returns the same commit.
 
-    Raises ApprovalMissing naming the roles, Refused and its kin for whatever policy says, Conflict when another promotion or a rollback of
-    this model came first: then it must be proposed and approved again. Other models' commits in between do not matter.
+    `required` are the roles that this tower asks for. Raises ApprovalMissing naming the roles, Refused and its kin for whatever policy says,
+    Conflict when another promotion or a rollback of this model came first: then it must be proposed and approved again. Other models'
+    commits in between do not matter.
     """
     if repository.head(model_tree.branch(model, version)) is None and (
         done := _merged(repository, model, version)
     ):
         return done
-    return model_tree.until_pushed(
-        repository, lambda: _merge(repository, model, version, allowed_signers, environment)
-    )
+
+    def verified(folder: Path) -> Manifest | None:
+        return policy.verify(folder, allowed_signers, environment, required)[1]
+
+    return model_tree.until_pushed(repository, lambda: _merge(repository, model, version, verified))
 
 
-def _merge(repository: Repository, model: str, version: int, allowed_signers: Path, environment: str) -> str:
+def _merge(repository: Repository, model: str, version: int, verified: Verify) -> str:
     tip = model_tree.require_branch(repository, model, version)
     with repository.checkout() as work, model_tree.exported(repository, tip, model) as proposed:
-        manifest = _verified(proposed, version, allowed_signers, environment)
+        manifest = verified(proposed)
+        if manifest is None or manifest.version != version:
+            raise Refused("release", f"the branch does not release {model} {version}; propose it again")
         folder = work.folder / model_tree.path(model)
         _check_base(folder, manifest)
         _check_scope(repository, work, tip, manifest)
         _copy(proposed, folder, version)
-        policy.verify(folder, allowed_signers, environment)  # what is pushed is what is verified
+        verified(folder)  # what is pushed is what is verified
         commit = work.commit(f"Promote {model} to {version}")
         work.push(expected=work.tip, delete=(model_tree.branch(model, version), tip))
     return commit
@@ -46,13 +63,6 @@ def _merged(repository: Repository, model: str, version: int) -> str | None:
     if model_tree.release_at(repository, MAIN, model).version != version:
         return None
     return repository.log(MAIN, model_tree.path(model, release_file.NAME), limit=1)[0].id
-
-
-def _verified(proposed: Path, version: int, allowed_signers: Path, environment: str) -> Manifest:
-    _, manifest = policy.verify(proposed, allowed_signers, environment)
-    if manifest is None or manifest.version != version:
-        raise Refused("release", f"the branch does not release {proposed.name} {version}; propose it again")
-    return manifest
 
 
 def _check_base(folder: Path, manifest: Manifest) -> None:
@@ -70,7 +80,7 @@ def _check_scope(repository: Repository, work: Checkout, tip: str, manifest: Man
     allowed = {f"{folder}/{name}" for name in (release_file.NAME, "config.pbtxt", "model.yaml")}
     changed = (
         repository.git("diff", "--name-only", "-z", "--no-renames", f"{work.tip}...{tip}")
-        .decode()
+        .decode(errors="backslashreplace")
         .split("\0")
     )
     for name in filter(None, changed):

@@ -55,6 +55,7 @@ def open_proposal(tower: Tower, name: str, version: int, *, reason: str = "") ->
             evidence={file: (folder / file).read_bytes() for file in SIGNED},
             pages={page: render(f"{page}.j2", **told).encode() for page in PAGES},
             provenance=provenance,
+            required=tower.settings.approval_roles,
         )
 
 

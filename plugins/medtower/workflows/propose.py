@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from medtower.adapters.git import MAIN, Checkout, Repository
-from medtower.domain.contract import Contract
+from medtower.domain.contract import ROLES, Contract, Role
 from medtower.domain.release import Manifest, Release
 from medtower.errors import Conflict, Refused
 from medtower.releases import dossier, policy, release_file
 from medtower.releases.dossier import Provenance
 from medtower.serving import config, golden
+from medtower.training import policy as onnx_policy
 from medtower.workflows import model_tree
 
 
@@ -24,14 +25,17 @@ def propose(
     evidence: Mapping[str, bytes],
     pages: Mapping[str, bytes],
     provenance: Provenance,
+    required: Collection[Role] = ROLES,
 ) -> str:
     """Put `version` with its evidence on the branch promote/<model>-<version>, and return the branch's name.
 
     `weights` is the ONNX file; `evidence` has evaluation.json, gates.json and model.yaml (the contract as trained), `pages` approval.md and
-    model_card.md. The same evidence proposed again changes nothing; a proposal whose base has moved is replaced, and must be approved again.
+    model_card.md, `required` the roles that this tower asks for. The same evidence proposed again changes nothing; a proposal whose base has moved is replaced, and must be approved again.
     Raises GateFailed when a gate is not PROMOTE, Conflict when the number is used or the branch holds other evidence, Refused when the
-    number of inputs changes.
+    number of inputs changes, the contract lacks a required role, or the weights break the rules for ONNX files.
     """
+    policy.check_roles(contract.name, contract.approvals, required)
+    onnx_policy.inspect(weights)
     dossier.check_gates(contract.name, version, evidence["gates.json"])
     base = model_tree.release_at(repository, MAIN, contract.name)
     _check_unused(repository, contract, version)

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 from medtower.adapters.git import Repository
 from medtower.adapters.triton import READY, Triton
 from medtower.domain.audit_event import AuditEvent
+from medtower.domain.contract import MODEL_NAME, ROLES, Role
 from medtower.domain.routing import Route, RoutingTable
 from medtower.errors import Conflict, MedtowerError, ModelMisbehaved, NotFound, Unavailable
 from medtower.serving import routing
@@ -26,7 +27,7 @@ from medtower.workflows.reconcile_memory import Memory
 from medtower.workflows.reconcile_metrics import ReconcileMetrics
 from medtower.workflows.reconcile_model import Fetch, Parts, served
 from medtower.workflows.reconcile_quarantine import Quarantine
-from medtower.workflows.reconcile_report import ModelOutcome, ReconcileReport, failure_name
+from medtower.workflows.reconcile_report import ModelOutcome, ReconcileReport, failure_name, failure_text
 
 log = logging.getLogger(__name__)
 ACTOR = "reconciler"
@@ -39,7 +40,7 @@ class Reconciler:
     """One reconciler of one store and one routing table.
 
     `fetch(manifest, destination)` writes the weights of a version to the file `destination` (they are hashed here, not there); `on_event` is
-    told of every change and every new failure.
+    told of every change and every new failure. Nothing serves without the approval of the roles in `required`.
     """
 
     def __init__(
@@ -54,9 +55,10 @@ class Reconciler:
         fetch: Fetch,
         on_event: Callable[[AuditEvent], None],
         metrics: ReconcileMetrics,
+        required: Collection[Role] = ROLES,
     ) -> None:
         self._repository = Repository(repository)
-        self._desired = DesiredState(self._repository, trust_root, environment)
+        self._desired = DesiredState(self._repository, trust_root, environment, required)
         self._routing, self._triton, self._metrics, self._tell = routing_path, triton, metrics, on_event
         self._lock = store.absolute().with_name(f"{store.name}.lock")
         self._parts = Parts(
@@ -102,9 +104,9 @@ class Reconciler:
     def _guarded_pass(self) -> None:
         try:
             self._pass()
-        except (MedtowerError, OSError) as error:
+        except Exception as error:  # the next pass may do better, and a process that ended does nothing
             self._metrics.broken(failure_name(error))
-            log.error("the pass failed; routes stay as they are", extra={"reason": str(error)})
+            log.error("the pass failed; routes stay as they are", extra={"reason": failure_text(error)})
 
     def _pass(self) -> ReconcileReport:
         commit = self._repository.head()
@@ -160,22 +162,23 @@ class Reconciler:
             )
         except OSError as error:
             raise Unavailable("disk", f"{error.strerror} ({desired.model})") from error
-        except (ValueError, LookupError, TypeError) as error:  # one model's surprise must not stop the others
+        except MedtowerError:
+            raise
+        except Exception as error:  # one model's surprise must not stop the others
             raise ModelMisbehaved(
                 desired.model, desired.version, f"{type(error).__name__} while it was reconciled"
             ) from error
 
     def _failed(self, desired: Desired, error: MedtowerError) -> ModelOutcome:
-        model, reason = desired.model, str(error)
+        model, reason = desired.model, failure_text(error)
         incumbent = self._routes.get(model)
         try:
             reconcile_model.restore(self._parts, model, incumbent)
-        except (MedtowerError, OSError) as second:
-            reason = f"{reason}; and the incumbent could not be loaded: {second}"
-        if not served(incumbent):
-            self._routes[model] = Route(
-                model=model, reason=f"version {desired.version} may not serve: {error}"
-            )
+        except Exception as second:
+            reason = f"{reason}; and the incumbent could not be loaded: {failure_text(second)}"
+        if not served(incumbent) and MODEL_NAME.fullmatch(model):
+            why = f"version {desired.version} may not serve: {failure_text(error)}"
+            self._routes[model] = Route(model=model, reason=why)
         if self._failing.get(model) != str(error):
             self._failing[model] = str(error)
             self._event("refuses", model, desired.version, reason=reason, failure=failure_name(error))
@@ -193,8 +196,8 @@ class Reconciler:
         self._event("withdraws", model, served(route), commit=commit)
         try:
             reconcile_model.withdraw(self._parts, model)
-        except MedtowerError as error:
-            log.warning("could not unload", extra={"model": model, "reason": str(error)})
+        except Exception as error:
+            log.warning("could not unload", extra={"model": model, "reason": failure_text(error)})
 
     def _published(self) -> dict[str, Route]:
         try:
@@ -213,7 +216,8 @@ class Reconciler:
                 return
             self._routes[route.model] = route
         table = RoutingTable(commit=commit, published_at=datetime.now(UTC), routes=self._routes)
-        routing.publish(self._routing, table)
+        for model, why in routing.publish(self._routing, table).items():
+            log.error("a route is withheld", extra={"model": model, "reason": why})
 
     def _remember_ready(self) -> None:
         try:

@@ -18,14 +18,14 @@ from medtower.workflows.tower import Tower
 log = logging.getLogger(__name__)
 
 
-def reconcile_health(tower: Tower | None = None) -> dict[str, object]:
-    """Returns {compared, differing, audit_events}. A difference opens an incident, which agreement closes; mending is the reconciler's.
+def reconcile_health(tower: Tower | None = None, *, at: datetime | None = None) -> dict[str, object]:
+    """Compare as of `at` (default: now). Returns {compared, differing, audit_events}. A difference opens an incident, which agreement closes; mending is the reconciler's.
 
     The audit trail comes first and MLflow last, so that neither the trail nor a difference goes unseen while MLflow is down. Raises Refused
     naming the sequence number when the trail was changed.
     """
     tower = tower or Tower()
-    moment = datetime.now(UTC)
+    moment = at or datetime.now(UTC)
     events = chain.verify(rows.read(tower.database))
     # by model; None where git releases nothing
     released = {name: r.version for name, r in model_tree.released(tower.repository).items()}

@@ -12,9 +12,10 @@ from medtower.adapters.triton import READY, Triton
 from medtower.domain.release import Manifest
 from medtower.domain.routing import Arm, Route
 from medtower.errors import MedtowerError, ModelMisbehaved, NotFound, Refused, Unavailable
-from medtower.releases import dossier
-from medtower.serving import config, golden
+from medtower.releases import canonical, dossier
+from medtower.serving import config, golden, routing
 from medtower.serving.store import Store
+from medtower.training import policy as onnx_policy
 from medtower.workflows.reconcile_desired import Desired
 from medtower.workflows.reconcile_memory import Memory, Verified
 from medtower.workflows.reconcile_metrics import ReconcileMetrics
@@ -55,6 +56,8 @@ def reconcile(
         publish(Route(model=desired.model, reason=reason or "no model is released"))
         return
     model, wanted, now = desired.model, desired.verified, served(incumbent)
+    route = _route(wanted)
+    routing.check(route)
     _check_width(parts, wanted, now)
     _ensure_weights(parts, wanted.manifest, rehash=False)
     keep = _keep(parts, wanted, now)
@@ -64,7 +67,7 @@ def reconcile(
         desired.golden.expected, answers, desired.golden.tolerance, model=model, version=wanted.version
     )
     parts.memory.serves(model, wanted)
-    publish(_route(wanted))
+    publish(route)
     # the version that was routed to until now stays: requests for it are still on their way
     _serve_exactly(
         parts, wanted, keep & {wanted.version, now, *(v.version for v in parts.memory.others(model))}
@@ -205,4 +208,6 @@ def _ensure_weights(parts: Parts, manifest: Manifest, *, rehash: bool) -> None:
         return
     with parts.store.staged(manifest.weights.bytes) as fresh:
         parts.fetch(manifest, fresh)
+        if canonical.sha256(fresh) == manifest.weights.sha256:  # other bytes are refused below, unread
+            onnx_policy.inspect(fresh)
         parts.store.place(manifest.model, manifest.version, fresh, manifest.weights.sha256)

@@ -45,6 +45,15 @@ class ReconcileReport(BaseModel):
         return next(o for o in self.outcomes if o.model == model)
 
 
+LONGEST_REASON = 1000
+
+
+def failure_text(error: Exception) -> str:
+    """What the error says, as any log, metric, table or JSON document can hold it: a pusher chooses names that errors repeat."""
+    said = str(error)[:LONGEST_REASON]
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in said)
+
+
 def failure_name(error: Exception) -> str:
     """`DigestMismatch` → `digest_mismatch`: a closed set of label values."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()

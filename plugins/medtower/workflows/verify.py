@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
+from medtower.domain.contract import ROLES, Role
 from medtower.releases import policy
 
 
-def verify(model_folder: Path, *, allowed_signers: Path, environment: str) -> str:
+def verify(
+    model_folder: Path, *, allowed_signers: Path, environment: str, required: Collection[Role] = ROLES
+) -> str:
     """Return one sentence about what the folder releases. Raises Refused and its kin when it may not serve."""
-    release, manifest = policy.verify(model_folder.absolute(), allowed_signers, environment)
+    release, manifest = policy.verify(model_folder.absolute(), allowed_signers, environment, required)
     if manifest is None:
         return f"{release.model}: no model is released ({release.reason})"
     return (

@@ -15,7 +15,8 @@ MAY: dict[str, set[tuple[str, str]]] = {
     | {("requests", "SELECT")},
     "medtower_airflow": {(t, "SELECT") for t in TABLES}
     | {(t, "INSERT") for t in (*TRACKING, "audit")}
-    | {(t, "UPDATE") for t in TRACKING},
+    | {(t, "UPDATE") for t in TRACKING}
+    | {("performance", "DELETE")},
     "medtower_reconciler": {(t, "SELECT") for t in (*TRACKING, "audit")} | {("audit", "INSERT")},
     "medtower_reader": {(t, "SELECT") for t in TABLES},
 }
