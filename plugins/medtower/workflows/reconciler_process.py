@@ -76,6 +76,7 @@ def run(chosen: Settings, *, watch: bool) -> int:
         fetch=lambda manifest, destination: fetch(tower, manifest, destination),
         on_event=trail.add,
         metrics=ReconcileMetrics(),
+        required=chosen.approval_roles,
     )
     try:
         if not watch:

@@ -101,7 +101,15 @@ class Story:
                 environment=environment,
             )
         trust = self.tower.trust_root
-        return merge(self.tower.repository, name, version, allowed_signers=trust, environment=environment)
+        required = self.tower.settings.approval_roles
+        return merge(
+            self.tower.repository,
+            name,
+            version,
+            allowed_signers=trust,
+            environment=environment,
+            required=required,
+        )
 
     def wait_served(self, name: str, version: int) -> float:
         """Wait until the routing table sends everybody to `version`; return the seconds."""
