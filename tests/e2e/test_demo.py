@@ -34,18 +34,19 @@ def medtower(home: Path, *arguments: str, **options: object) -> subprocess.Popen
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str, str]]:
     """Home, output of the demo, and output of a second one that was started while it ran."""
     home = tmp_path_factory.mktemp("demo") / "home"
-    first = medtower(home, "demo")
-    assert first.stdout is not None
-    told = first.stdout.readline()  # the first chapter is told: the lock is held
-    second = medtower(home, "demo")
-    refused = second.communicate(timeout=60)[0]
-    assert second.returncode == 5
-    told += first.communicate(timeout=570)[0]
-    assert first.returncode == 0, told
-    yield home, told, refused
-    stopped = medtower(home, "down")
-    assert stopped.communicate(timeout=60)[0]
-    assert tower.members(home) == []
+    try:
+        first = medtower(home, "demo")
+        assert first.stdout is not None
+        told = first.stdout.readline()  # the first chapter is told: the lock is held
+        second = medtower(home, "demo")
+        refused = second.communicate(timeout=60)[0]
+        assert second.returncode == 5
+        told += first.communicate(timeout=570)[0]
+        assert first.returncode == 0, told
+        yield home, told, refused
+    finally:
+        assert "processes stopped" in medtower(home, "down").communicate(timeout=60)[0]
+        assert tower.members(home) == []
 
 
 @pytest.mark.e2e

@@ -305,6 +305,6 @@ def test_an_ordinary_user_is_not_changed(monkeypatch):
     postgres_place.system_user.cache_clear()
     try:
         assert postgres_place.identity() == {}
-        assert postgres_place._closed_above(Path("/root/x")) is None
+        assert postgres_place._closed_above(Path("/root") / "x") is None
     finally:
         postgres_place.system_user.cache_clear()
