@@ -15,10 +15,10 @@ CUDA := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cup
   nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink \
   nvidia-nvshmem-cu13 nvidia-nvtx triton torch
 
-.PHONY: help setup demo up down test check format bench clean lock
+.PHONY: help setup demo up down test check format bench bench-release clean lock
 
 help: ## this page
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.done .venv-triton/.done ## install everything into .venv and .venv-triton (no root)
 
@@ -31,8 +31,8 @@ up: setup ## start the stack without the story
 down: ## stop every tower started from this folder, leave no process
 	@if [ -x $(BIN)/medtower ]; then $(BIN)/medtower down --all; fi
 
-test: setup ## run the test suite
-	@$(BIN)/python -m pytest --cov --cov-report=term tests
+test: setup .venv-checkov/.done ## run the test suite
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --cov --cov-report=term tests
 
 check: setup ## format, lint, types, imports, dead code, secrets, generated files
 	@$(BIN)/ruff format --check .
@@ -51,14 +51,18 @@ format: setup ## format and fix what can be fixed
 bench: setup ## measure the drift engine and the path of one request, and print a table
 	@$(BIN)/python benchmarks/run.py
 
+bench-release: setup ## measure promotion, revert and the rollout's errors, on a tower of its own
+	@$(BIN)/python benchmarks/release.py
+
 clean: ## remove environments, towers with their data, and caches
 	@if [ -x $(BIN)/medtower ]; then $(BIN)/medtower down --all --remove; fi
-	rm -rf .venv .venv-triton .medtower .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-triton .venv-checkov .medtower .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
-lock: .venv/.uv ## resolve the two environments again
+lock: .venv/.uv ## resolve the environments again
 	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  $(addprefix --no-emit-package ,$(CUDA)) -q -o medtower.lock
-	$(UV) pip compile --group triton --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -q -o triton.lock
+	for group in triton checkov; do \
+	  $(UV) pip compile --group $$group --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -q -o $$group.lock || exit; done
 
 .venv/.uv: Makefile
 	@[ -n "$(PYTHON)" ] || { echo "Medtower needs Python 3.11 or 3.12 on PATH (or: make PYTHON=/path/to/python3.11)" >&2; exit 1; }
@@ -76,4 +80,10 @@ lock: .venv/.uv ## resolve the two environments again
 	@echo "Installing the Triton server into .venv-triton"
 	@$(PYTHON) -m venv --clear .venv-triton
 	@$(UV) pip install -q --python .venv-triton/bin/python -r triton.lock
+	@touch $@
+
+.venv-checkov/.done: .venv/.uv checkov.lock
+	@echo "Installing the reader of the rendered manifests into .venv-checkov"
+	@$(PYTHON) -m venv --clear .venv-checkov
+	@$(UV) pip install -q --python .venv-checkov/bin/python -r checkov.lock
 	@touch $@

@@ -29,7 +29,8 @@ ROOT = Path(__file__).parents[1]
 VERBS = sorted(str(c.name) for c in cli.app.registered_commands)
 KNOWN = {
     *("demo", "up", "down", "status", "new-model", "add-model", "check-contract", "schema", "train", "propose", "approve", "merge"),
-    *("rollback", "verify", "track", "drift", "smoke", "reconcile", "gateway"),
+    *("rollback", "deactivate", "verify", "check", "track", "drift", "smoke", "reconcile", "gateway", "advance", "reviews", "review"),
+    *("drill", "exposure", "key", "init-repo"),
 }  # fmt: skip
 
 

@@ -14,12 +14,14 @@ MedtowerError
 │   ├── DigestMismatch           bytes differ from what was signed
 │   ├── ApprovalMissing          quorum not reached
 │   ├── ApprovalInvalid          a signature that does not count
+│   ├── SignatureInvalid         bytes that are not a signature of this key over this text
 │   └── GateFailed               evidence says no
 ├── Conflict                     somebody else was first, or it runs already     exit 5, HTTP 409
 ├── Unavailable                  a part is down; nothing was changed       exit 6, HTTP 503
 │   ├── PortTaken
 │   ├── DiskFull
 │   ├── ProcessDied
+│   ├── StillFetching            weights are on their way; the next look goes on
 │   └── RecordUnavailable        the durable record cannot be kept
 ├── DeadlineExceeded             a part did not answer in time             exit 7, HTTP 504
 └── ModelMisbehaved              NaN, wrong shape, golden mismatch, parity lost   exit 8, HTTP 502
@@ -114,8 +116,16 @@ class ApprovalMissing(Refused):
 
 class ApprovalInvalid(Refused):
     def __init__(self, role: str, why: str) -> None:
-        self.role = role
+        self.role, self.why = role, why
         super().__init__("approval", f"the {role} approval does not count: {why}")
+
+
+class SignatureInvalid(Refused):
+    """`why` is a clause that begins with what is wrong, for a caller that knows whose signature it is."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__("signature", f"the signature does not count: {why}")
 
 
 class GateFailed(Refused):
@@ -161,6 +171,11 @@ class DiskFull(Unavailable):
 class ProcessDied(Unavailable):
     def __init__(self, part: str, code: int | None, log: Path | str) -> None:
         super().__init__(part, f"the process ended with code {code}", log)
+
+
+class StillFetching(Unavailable):
+    def __init__(self, model: str, version: int) -> None:
+        super().__init__(f"{model} {version}", "its weights are being fetched")
 
 
 class RecordUnavailable(Unavailable):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,7 +18,9 @@ class Settings(BaseSettings):
     `home` holds the state of this tower. `environment` is the name that approvals are bound to. DSNs are libpq connection strings, each of a
     role that may do no more than its process needs. `bind` is the address that the gateway and the reconciler's metrics listen on; only
     a pod, behind its NetworkPolicy, sets another one than loopback. `approval_roles` (a JSON list) are the roles without which nothing
-    serves here, whatever a dossier says of itself.
+    serves here, whatever a dossier says of itself. `weights_key` (private, PEM) signs weights when they are registered, `weights_pub` verifies them
+    before they serve; the weights of the last `store_keep_releases` releases of a model stay on disk. `forge` is where pull requests are: `forge_url` is the address of GitHub's API or of Gitea
+    (or Forgejo), `forge_repository` the OWNER/NAME there, `forge_token` what may write to it.
     """
 
     model_config = SettingsConfigDict(env_prefix="MEDTOWER_", extra="ignore")
@@ -41,9 +44,18 @@ class Settings(BaseSettings):
     subject_key: SecretStr = SecretStr("")
     dsn: SecretStr = SecretStr("")
     spool: Path | None = None
+    weights_key: Path | None = None
+    weights_pub: Path | None = None
+    store_keep_releases: int = Field(5, ge=1, le=1000)
+    rollout_key: Path | None = None
+    forge: Literal["local", "github", "gitea"] = "local"
+    forge_url: str = ""
+    forge_repository: str = ""
+    forge_token: SecretStr = SecretStr("")
 
     def path(self, name: str) -> Path:
-        """The folder or file called `name` (repository, trust_root, store, routing, reports, spool): as set, else its place under `home`."""
+        """The folder or file called `name` (repository, trust_root, store, routing, reports, spool, weights_key, weights_pub, rollout_key):
+        as set, else its place under `home`."""
         places = {
             "repository": "models.git",
             "trust_root": "trust/allowed_signers",
@@ -51,6 +63,9 @@ class Settings(BaseSettings):
             "routing": "routing.json",
             "reports": "reports",
             "spool": "spool/predictions.sqlite",
+            "weights_key": "weights_key.pem",
+            "weights_pub": "trust/weights_pub.pem",
+            "rollout_key": "keys/rollout",
         }
         configured: Path | None = getattr(self, name)
         return (configured or self.home / places[name]).absolute()

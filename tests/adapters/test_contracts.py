@@ -133,6 +133,18 @@ def test_the_kpi_tables_are_those_that_were_asked_for() -> None:
         ("range: [18, 100]", "range: [18, .inf]", "inputs[0].range[1]", "input should be a finite number"),
         ("range: [18, 100]", "range: [.nan, 100]", "inputs[0].range[0]", "input should be a finite number"),
         ("accuracy: {target: 0.85", "accuracy: {target: .inf", "kpis.accuracy.target", "finite number"),
+        (
+            "clinical_priority: urgent",
+            "tracking: {window_days: 7}",
+            "tracking",
+            "comes 7 days late is never due in a window of 7 days; write window_days: 8 or more",
+        ),
+        (
+            "clinical_priority: urgent",
+            "tracking: {window_days: 7, label_delay_days: 9.5}",
+            "tracking",
+            "comes 9.5 days late is never due in a window of 7 days; write window_days: 10 or more",
+        ),
     ],
 )
 def test_a_wrong_contract_names_file_line_place_and_what_to_write(

@@ -180,3 +180,18 @@ def test_the_log_of_a_path_is_newest_first(bare: Repository) -> None:
 
 def test_a_message_is_one_line() -> None:
     assert one_line("a\nb\x00 c\u2028d" + "x" * 300) == ("a b c d" + "x" * 300)[:200]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository to another user")
+def test_a_repository_of_another_user_is_read_as_in_a_cluster_where_it_is_the_git_server_s(
+    tmp_path: Path, bare: Repository
+) -> None:
+    nobody = 65534
+    for place in (bare.path, *bare.path.rglob("*")):
+        os.chown(place, nobody, nobody)
+    repository = Repository(bare.path)
+    head = repository.head()
+    assert [c.id for c in repository.log()] == [head]
+    assert repository.read("main", "triton_models/als_risk/model.yaml") == b"name: als_risk\n"
+    repository.export("main:triton_models", tmp_path / "out")
+    assert (tmp_path / "out" / "als_risk" / "model.yaml").exists()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.fixtures.onnx_models import linear
 from tests.fixtures.proxy import Proxy
+from tests.fixtures.registry import latest
 from tests.fixtures.tower import RunningTower
 
+from medtower.adapters import weights
 from medtower.adapters.mlflow import TRIGGER, RegisteredVersion, Registry
 from medtower.errors import NotFound, Refused, Unavailable
 
@@ -32,6 +36,7 @@ def model() -> str:
 def log(registry: Registry, model: str, folder: Path, *, offset: float = 1, **tags: str) -> RegisteredVersion:
     network, note = folder / f"{offset}.onnx", folder / "evaluation.json"
     linear(network, 3, offset=offset)
+    weights.generate(folder / "key.pem", folder / "pub.pem")
     note.write_text('{"n": 1}')
     return registry.log_version(
         model,
@@ -40,14 +45,15 @@ def log(registry: Registry, model: str, folder: Path, *, offset: float = 1, **ta
         parameters={"trainer": "logistic", "rows": 10},
         metrics={"auc_roc": 0.9},
         tags={"medtower.reason": "a test", **tags},
+        key=folder / "key.pem",
     )
 
 
 def test_versions_are_numbered_one_after_the_other(registry: Registry, model: str, tmp_path: Path) -> None:
-    assert registry.latest(model) is None
+    assert latest(registry, model) is None
     first, second = log(registry, model, tmp_path), log(registry, model, tmp_path, offset=2)
     assert (first.version, second.version) == (1, 2)
-    assert registry.latest(model) == second
+    assert latest(registry, model) == second
     assert registry.version(model, 1) == first
 
 
@@ -61,6 +67,35 @@ def test_the_weights_and_the_evidence_come_back_as_they_were(
     assert fetched.name == "model.onnx"
     assert onnx.load(str(fetched)) == onnx.load(str(tmp_path / "1.onnx"))
     assert registry.fetch_file(made.run_id, "evaluation.json", tmp_path / "back").read_text() == '{"n": 1}'
+
+
+def test_what_mlflow_stores_is_signed_and_comes_back_also_from_the_middle(
+    tower: RunningTower, registry: Registry, model: str, tmp_path: Path
+) -> None:
+    made = log(registry, model, tmp_path)
+    content = registry.fetch_weights(made.uri, tmp_path / "back").read_bytes()
+    size, sha256 = len(content), hashlib.sha256(content).hexdigest()
+    for there in (0, 10, size):
+        to = tmp_path / f"from-{there}"
+        to.write_bytes(content[:there])
+        signature = registry.complete_weights(made.uri, to, size=size, sha256=sha256)
+        assert to.read_bytes() == content
+        weights.verify(to, signature, tmp_path / "pub.pem")
+    url = f"http://127.0.0.1:{tower.state.ports['mlflow']}/api/2.0/mlflow-artifacts/artifacts/"
+    place = registry._source(made.uri).removeprefix("mlflow-artifacts:/")
+    answer = httpx.get(f"{url}{place}/model.onnx", headers={"Range": "bytes=10-"}, trust_env=False)
+    assert (answer.status_code, answer.content) == (206, content[10:])
+
+
+def test_weights_without_a_signature_are_refused(
+    registry: Registry, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = log(registry, model, tmp_path)
+    content = registry.fetch_weights(made.uri, tmp_path / "back").read_bytes()
+    monkeypatch.setattr(weights, "SIGNATURE", "nothing.sig")
+    with pytest.raises(Refused, match="are not signed; train the version again"):
+        sha256 = hashlib.sha256(content).hexdigest()
+        registry.complete_weights(made.uri, tmp_path / "to", size=len(content), sha256=sha256)
 
 
 def test_registering_prints_nothing(
@@ -111,11 +146,19 @@ def test_a_file_or_a_version_that_is_not_there_is_not_found(
 
 def test_what_mlflow_refuses_is_told_with_its_code(registry: Registry, model: str, tmp_path: Path) -> None:
     linear(tmp_path / "a.onnx", 3)
+    key = tmp_path / "key.pem"
+    weights.generate(key, tmp_path / "pub.pem")
     with pytest.raises(Refused, match="MLflow answered INVALID_PARAMETER_VALUE"):
         registry.log_version(
-            model, onnx=tmp_path / "a.onnx", files={}, parameters={"no*name?": 1}, metrics={}, tags={}
+            model,
+            onnx=tmp_path / "a.onnx",
+            files={},
+            parameters={"no*name?": 1},
+            metrics={},
+            tags={},
+            key=key,
         )
-    assert registry.latest(model) is None
+    assert latest(registry, model) is None
 
 
 def test_a_server_that_is_down_is_unavailable_before_long(
@@ -124,11 +167,11 @@ def test_a_server_that_is_down_is_unavailable_before_long(
     made = log(registry, model, tmp_path)
     proxy = Proxy(tower.state.ports["mlflow"])
     shaky = Registry(f"http://{proxy.address}")
-    assert shaky.latest(model) == made
+    assert shaky.version(model, made.version) == made
     with proxy.broken():
         started = time.monotonic()
         with pytest.raises(Unavailable, match="MLflow .*no version was registered"):
-            shaky.latest(model)
+            shaky.version(model, made.version)
         assert time.monotonic() - started < 30
-    assert shaky.latest(model) == made
+    assert shaky.version(model, made.version) == made
     proxy.cut()

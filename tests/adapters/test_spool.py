@@ -11,7 +11,7 @@ import pytest
 
 from medtower.adapters import spool_tables
 from medtower.adapters.spool import Spool
-from medtower.domain.prediction import Outcome, Prediction
+from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
 from medtower.errors import Conflict, RecordUnavailable
 
 AT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
@@ -37,6 +37,38 @@ def prediction(request_id: str, body: str = "body") -> Prediction:
 
 def outcome(request_id: str) -> Outcome:
     return Outcome(request_id=request_id, model="demo_risk", value=1, observed_at=AT, arrived_at=AT)
+
+
+def failure(opened: bool = False) -> Failure:
+    return Failure(
+        request_id="r1",
+        model="demo_risk",
+        version=2,
+        digest="b" * 64,
+        arm="candidate",
+        subject="f" * 64,
+        event_time=AT,
+        code=502,
+        latency_ms=0.5,
+        opened=opened,
+    )
+
+
+def shadowed() -> Shadowed:
+    return Shadowed(
+        request_id="r1",
+        model="demo_risk",
+        version=2,
+        digest="b" * 64,
+        subject="f" * 64,
+        event_time=AT,
+        prediction=None,
+        latency_ms=0.5,
+        current_version=1,
+        current_prediction=0.25,
+        current_latency_ms=0.4,
+        disagrees=False,
+    )
 
 
 @pytest.fixture
@@ -353,3 +385,65 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "noise").write_bytes(b"this is no database" * 100)
     with pytest.raises(RecordUnavailable, match="cannot be opened"):
         Spool(tmp_path / "noise")
+
+
+def test_failures_and_shadows_are_there_after_a_restart_in_the_order_they_came(path: Path) -> None:
+    spool = Spool(path)
+    spool.note(failure())
+    spool.record(prediction("r1"), "{}")
+    spool.note(shadowed())
+    spool.close()
+    again = Spool(path)
+    assert [w.item for w in again.waiting(10)] == [failure(), prediction("r1"), shadowed()]
+    again.close()
+
+
+def test_a_breaker_that_opened_is_remembered_when_its_failure_has_left(path: Path) -> None:
+    spool = Spool(path)
+    spool.note(failure()).result(5)
+    assert spool.opened() == set()
+    spool.note(failure(opened=True)).result(5)
+    spool.note(failure(opened=True)).result(5)
+    spool.dropped(spool.waiting(10)[-1].sequence).result(5)
+    spool.close()
+    again = Spool(path)
+    assert again.opened() == {("demo_risk", 2, "b" * 64)}
+    again.close()
+
+
+def test_what_is_refused_is_set_aside_with_its_reason_and_waits_no_more(path: Path) -> None:
+    spool = Spool(path)
+    keep(spool, "r1", "r2", "r3")
+    first, second, _ = (w.sequence for w in spool.waiting(3))
+    spool.dropped(second, {first: "the reason"}).result(5)
+    assert [w.item for w in spool.waiting(10)] == [prediction("r3")]
+    assert spool.depth()[0] == 1
+    rows = spool._reader.execute("SELECT sequence, kind, reason FROM rejected").fetchall()
+    assert rows == [(first, "prediction", "the reason")]
+    spool.close()
+
+
+@pytest.mark.parametrize("shipped", [False, True])
+def test_an_outbox_of_an_earlier_form_takes_the_new_kinds_and_counts_on(path: Path, shipped: bool) -> None:
+    path.parent.mkdir()
+    old = spool_tables.SCHEMA.replace(
+        "kind TEXT NOT NULL,", "kind TEXT NOT NULL CHECK (kind IN ('prediction', 'outcome')),", 1
+    )
+    connection = spool_tables.connect(path)
+    connection.executescript(old)
+    spool_tables.put_prediction(connection, prediction("r1"), prediction("r1").model_dump_json(), "{}", 1.0)
+    if shipped:
+        connection.execute("DELETE FROM outbox")
+    connection.close()
+    for _ in range(2):
+        Spool(path).close()
+    spool = Spool(path)
+    keep(spool, "r2")
+    spool.note(failure()).result(5)
+    assert [w.item for w in spool.waiting(10)] == [prediction("r1")] * (not shipped) + [
+        prediction("r2"),
+        failure(),
+    ]
+    assert spool.waiting(10)[-1].sequence == 3
+    assert spool.answer("r1", "body") == "{}"
+    spool.close()

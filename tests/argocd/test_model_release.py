@@ -1,26 +1,27 @@
-"""A model's application: verified before, smoked after, never in the way of a revert."""
+"""A model's application: verified before from the ConfigMap alone, waited for after, never in the way of a revert."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from tests.argocd.checks import Manifest, named
+from tests.argocd.conftest import ARGOCD, ROOT, Render
+from tests.fixtures.releases import ENVIRONMENT, World
 
-Manifest = dict[str, Any]
-ROOT = Path(__file__).resolve().parents[2]
-MODELS = sorted(path.parent for path in (ROOT / "triton_models").glob("*/kustomization.yaml"))
+from medtower.domain.release import Manifest as ReleaseManifest
+from medtower.errors import Refused
+from medtower.releases import dossier, kustomization
+from medtower.workflows import model_tree
+from medtower.workflows.new_model import scaffold
+
 HOOK = "argocd.argoproj.io/hook"
-
-
-def named(objects: list[Manifest], kind: str, name: str) -> Manifest:
-    (found,) = [item for item in objects if (item["kind"], item["metadata"]["name"]) == (kind, name)]
-    return found
+MODELS = sorted(path.parent for path in (ROOT / "triton_models").glob("*/model.yaml"))
 
 
 def test_a_model_directory_renders_to_two_config_maps_and_two_jobs(model_objects: list[Manifest]) -> None:
@@ -32,115 +33,168 @@ def test_a_model_directory_renders_to_two_config_maps_and_two_jobs(model_objects
     }
 
 
-def test_verification_sees_the_release_of_this_sync_and_not_the_one_before(
-    model_objects: list[Manifest],
-) -> None:
+def test_the_candidate_is_there_before_the_hook_that_reads_it(model_objects: list[Manifest]) -> None:
     candidate = named(model_objects, "ConfigMap", "candidate-als-risk")
-    verify = named(model_objects, "Job", "verify-als-risk")
     assert candidate["metadata"]["annotations"] == {
         HOOK: "PreSync",
         "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
         "argocd.argoproj.io/sync-wave": "-1",
     }
+    verify = named(model_objects, "Job", "verify-als-risk")
     assert verify["metadata"]["annotations"][HOOK] == "PreSync"
-    volumes = verify["spec"]["template"]["spec"]["volumes"]
-    assert {"name": "configmap", "configMap": {"name": "candidate-als-risk"}} in volumes
-    assert candidate["data"] == named(model_objects, "ConfigMap", "release-als-risk")["data"]
+    assert {"name": "configmap", "configMap": {"name": "candidate-als-risk"}} in verify["spec"]["template"][
+        "spec"
+    ]["volumes"]
+    assert named(model_objects, "Job", "smoke-als-risk")["metadata"]["annotations"][HOOK] == "PostSync"
+    assert HOOK not in named(model_objects, "ConfigMap", "release-als-risk")["metadata"].get(
+        "annotations", {}
+    )
 
 
-def test_the_jobs_run_the_verbs_on_this_model(model_objects: list[Manifest]) -> None:
-    for name, arguments, source in (
-        ("verify", ["verify", "/candidate/triton_models/$(MODEL)"], "candidate-als-risk"),
-        ("smoke", ["smoke", "$(MODEL)"], "release-als-risk"),
-    ):
-        (container,) = named(model_objects, "Job", f"{name}-als-risk")["spec"]["template"]["spec"][
-            "containers"
-        ]
-        assert container["args"] == arguments
-        reference = {"configMapKeyRef": {"name": source, "key": "model"}}
-        assert container["env"][0] == {"name": "MODEL", "valueFrom": reference}
-    assert named(model_objects, "ConfigMap", "release-als-risk")["data"]["model"] == "als_risk"
-
-
-def test_a_hook_ends_within_two_minutes_and_leaves_its_log(model_objects: list[Manifest]) -> None:
-    for job in (item for item in model_objects if item["kind"] == "Job"):
-        assert job["spec"]["activeDeadlineSeconds"] == 120
-        assert job["spec"]["backoffLimit"] == 0
-        assert "ttlSecondsAfterFinished" not in job["spec"]
-        assert job["metadata"]["annotations"]["argocd.argoproj.io/hook-delete-policy"] == "BeforeHookCreation"
-
-
-def test_the_smoke_test_may_reach_the_gateway(
-    model_objects: list[Manifest], rendered: list[Manifest]
-) -> None:
-    (rule,) = named(rendered, "NetworkPolicy", "gateway")["spec"]["ingress"]
-    wanted = rule["from"][0]["podSelector"]["matchLabels"]
-    labels = named(model_objects, "Job", "smoke-als-risk")["spec"]["template"]["metadata"]["labels"]
-    assert wanted.items() <= labels.items()
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is missing: install the Debian package `git`")
-def test_the_candidate_is_the_model_of_main_with_the_release_of_this_sync(
-    model_objects: list[Manifest], tmp_path: Path
-) -> None:
-    (tmp_path / "configmap").mkdir()
-    (tmp_path / "configmap/release.yaml").write_text("version: 3\n")
-    result = assemble(model_objects, tmp_path, bare_repository(tmp_path))
-    assert result.returncode == 0, result.stderr
-    tree = tmp_path / "candidate/triton_models/als_risk"
-    files = {str(path.relative_to(tree)): path.read_text() for path in tree.rglob("*") if path.is_file()}
-    assert files == {"release.yaml": "version: 3\n", "dossiers/3/manifest.json": "{}\n"}
-    assert [path.name for path in (tmp_path / "candidate").iterdir()] == ["triton_models"]
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is missing: install the Debian package `git`")
-def test_a_model_that_main_does_not_have_yet_is_not_verified(
-    model_objects: list[Manifest], tmp_path: Path
-) -> None:
-    (tmp_path / "configmap").mkdir()
-    (tmp_path / "configmap/release.yaml").write_text("version: 3\n")
-    result = assemble(model_objects, tmp_path, bare_repository(tmp_path), model="unknown")
-    assert result.returncode != 0
-    assert "triton_models/unknown" in result.stderr
-
-
-def bare_repository(folder: Path) -> Path:
-    """A bare repository whose `main` holds version 2 as the release of als_risk, and the dossier of version 3."""
-    work = folder / "work"
-    model = work / "triton_models/als_risk"
-    (model / "dossiers/3").mkdir(parents=True)
-    (model / "dossiers/3/manifest.json").write_text("{}\n")
-    (model / "release.yaml").write_text("version: 2\n")
-    author = ["-c", "user.name=release", "-c", "user.email=release@example.org", "-c", "commit.gpgsign=false"]
-    for arguments in (
-        ["init", "--quiet", "--initial-branch=main", "."],
-        ["add", "."],
-        [*author, "commit", "--quiet", "--message=Release"],
-        ["clone", "--quiet", "--bare", ".", str(folder / "models.git")],
-    ):
-        subprocess.run(["git", *arguments], cwd=work, check=True, timeout=60)
-    return folder / "models.git"
-
-
-def assemble(
-    objects: list[Manifest], folder: Path, repository: Path, model: str = "als_risk"
-) -> subprocess.CompletedProcess[str]:
-    """Run the init container's own script on this machine, its two mount points put under `folder`."""
-    (container,) = named(objects, "Job", "verify-als-risk")["spec"]["template"]["spec"]["initContainers"]
-    (folder / "candidate").mkdir()
-    (script,) = container["args"]
-    for mount in ("/candidate", "/configmap"):
-        script = script.replace(mount, f"{folder}{mount}")
-    environment = {"PATH": os.environ["PATH"], "MODEL": model, "GIT_DIR": str(repository)}
-    command = [*container["command"], script]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+def test_the_hooks_learn_their_model_from_their_own_label(model_objects: list[Manifest]) -> None:
+    for name in ("verify-als-risk", "smoke-als-risk"):
+        template = named(model_objects, "Job", name)["spec"]["template"]
+        assert template["metadata"]["labels"]["medtower/model"] == "als_risk"
+        for container in [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]:
+            source = {"fieldRef": {"fieldPath": "metadata.labels['medtower/model']"}}
+            assert container["env"][0] == {"name": "MODEL", "valueFrom": source}
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: path.name)
-def test_every_model_of_the_repository_has_the_kustomization_that_the_readme_gives(
-    model: Path, render: Callable[[Path], list[Manifest]], kustomization_example: str
+def test_every_model_of_the_repository_has_the_kustomization_that_a_new_one_gets(
+    model: Path, render: Render
 ) -> None:
-    expected = kustomization_example.replace("als_risk", model.name)
-    expected = expected.replace("als-risk", model.name.replace("_", "-"))
-    assert yaml.safe_load((model / "kustomization.yaml").read_text()) == yaml.safe_load(expected)
-    assert f"verify-{model.name.replace('_', '-')}" in {item["metadata"]["name"] for item in render(model)}
+    assert (model / kustomization.NAME).read_bytes() == kustomization.render(model.name, None)
+    assert named(render(model), "Job", f"verify-{model.name.replace('_', '-')}")
+
+
+def test_a_new_model_is_an_application_from_its_first_moment(tmp_path: Path, render: Render) -> None:
+    shutil.copytree(ARGOCD / "model-release", tmp_path / "argocd/model-release")
+    folder = scaffold(tmp_path / "triton_models", "kidney_risk", "classification", None)
+    assert (folder / kustomization.NAME).read_bytes() == kustomization.render("kidney_risk", None)
+    assert named(render(folder), "Job", "smoke-kidney-risk")
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, ReleaseManifest]:
+    """The folder `triton_models/als_risk` below the world's root: version 1 promoted, its kustomization as a proposal writes it."""
+    world = World(tmp_path_factory.mktemp("world"), "als_risk")
+    world.promote("als_risk", 1)
+    shutil.copytree(ARGOCD / "model-release", world.root / "argocd/model-release")
+    with model_tree.exported(world.repository, "main", "als_risk") as folder:
+        shutil.copytree(folder, world.root / "triton_models/als_risk")
+    manifest = dossier.read(world.root / "triton_models/als_risk/dossiers/1")
+    path = world.root / "triton_models/als_risk" / kustomization.NAME
+    path.write_bytes(kustomization.render("als_risk", manifest))
+    return world, manifest
+
+
+def test_the_candidate_holds_the_whole_evidence_and_nothing_else(
+    released: tuple[World, ReleaseManifest], render: Render
+) -> None:
+    world, _ = released
+    folder = world.root / "triton_models/als_risk"
+    data = named(render(folder), "ConfigMap", "candidate-als-risk")["data"]
+    beside = {kustomization.NAME, "model.yaml", "cohort.yaml"}
+    files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - beside
+    assert {key.replace("__", "/"): text for key, text in data.items()} == {
+        f: (folder / f).read_text() for f in files
+    }
+    assert named(render(folder), "ConfigMap", "release-als-risk")["data"].keys() == {"release.yaml"}
+
+
+def test_a_signed_release_is_verified_from_the_config_map_and_the_public_keys_alone(
+    released: tuple[World, ReleaseManifest], render: Render, tmp_path: Path
+) -> None:
+    world, _ = released
+    result = run_hook(render(world.root / "triton_models/als_risk"), world, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "als_risk 1 (1.0.0) may serve" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "key", ["dossiers__1__golden.json", "dossiers__1__approvals__clinical.json", "release.yaml"]
+)
+def test_one_changed_character_of_the_candidate_is_refused(
+    key: str, released: tuple[World, ReleaseManifest], render: Render, tmp_path: Path
+) -> None:
+    world, _ = released
+    objects = render(world.root / "triton_models/als_risk")
+    data = named(objects, "ConfigMap", "candidate-als-risk")["data"]
+    data[key] = data[key].replace("1", "2", 1)
+    result = run_hook(objects, world, tmp_path)
+    assert result.returncode != 0
+    assert "medtower:" in result.stderr
+
+
+def test_a_release_whose_evidence_is_not_in_the_config_map_is_refused(
+    released: tuple[World, ReleaseManifest], render: Render, tmp_path: Path
+) -> None:
+    world, _ = released
+    objects = render(world.root / "triton_models/als_risk")
+    data = named(objects, "ConfigMap", "candidate-als-risk")["data"]
+    data.pop("dossiers__1__approvals__clinical.sig")
+    result = run_hook(objects, world, tmp_path)
+    assert result.returncode != 0
+    assert "clinical" in result.stderr
+
+
+def test_a_key_that_leads_out_of_the_folder_is_refused(
+    released: tuple[World, ReleaseManifest], render: Render, tmp_path: Path
+) -> None:
+    world, _ = released
+    objects = render(world.root / "triton_models/als_risk")
+    named(objects, "ConfigMap", "candidate-als-risk")["data"]["a__..__..__b"] = "x"
+    result = run_hook(objects, world, tmp_path)
+    assert result.returncode != 0
+    assert "leads out of the folder" in result.stderr
+
+
+def run_hook(objects: list[Manifest], world: World, place: Path) -> subprocess.CompletedProcess[str]:
+    """Both containers of the verify job on this machine, their mount points put under `place`; the ConfigMap is mounted as Kubernetes
+    does it: links into a folder of another name."""
+    data = named(objects, "ConfigMap", "candidate-als-risk")["data"]
+    (place / "configmap/..data").mkdir(parents=True)
+    for key, content in data.items():
+        (place / "configmap/..data" / key).write_text(content)
+        (place / "configmap" / key).symlink_to(f"..data/{key}")
+    (place / "candidate").mkdir()
+    pod = named(objects, "Job", "verify-als-risk")["spec"]["template"]["spec"]
+    result = None
+    for container in [*pod["initContainers"], *pod["containers"]]:
+        environment = {v["name"]: v.get("value", "als_risk") for v in container["env"]}
+        environment |= {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "MEDTOWER_ENVIRONMENT": ENVIRONMENT,
+            "MEDTOWER_TRUST_ROOT": str(world.trust_root),
+            "COLUMNS": "500",
+        }
+        arguments = [a.replace("$(MODEL)", "als_risk") for a in container["args"]]
+        for mount in ("/candidate", "/configmap"):
+            arguments = [a.replace(mount, f"{place}{mount}") for a in arguments]
+        result = subprocess.run(
+            arguments, env=environment, cwd=place, capture_output=True, text=True, timeout=60, check=False
+        )
+        if result.returncode:
+            break
+    assert result is not None
+    return result
+
+
+def test_a_dossier_beyond_a_config_map_is_refused_when_it_is_proposed(
+    released: tuple[World, ReleaseManifest],
+) -> None:
+    _, manifest = released
+    large = [
+        b.model_copy(update={"bytes": 990_000}) if b.name == "evaluation.json" else b for b in manifest.files
+    ]
+    with pytest.raises(Refused, match=r"shorten evaluation.json \(990000 bytes\)"):
+        kustomization.render("als_risk", manifest.model_copy(update={"files": large}))
+
+
+def test_a_model_that_is_taken_back_has_the_kustomization_of_a_new_one() -> None:
+    document = yaml.safe_load(kustomization.render("als_risk", None))
+    assert [generator["files"] for generator in document["configMapGenerator"]] == [
+        ["release.yaml"],
+        ["release.yaml"],
+    ]

@@ -31,7 +31,8 @@ bag = DagBag(sys.argv[1])
 print(json.dumps({"errors": bag.import_errors, "dags": {d.dag_id: {
     "max_active_runs": d.max_active_runs, "catchup": d.catchup, "tags": sorted(d.tags), "doc": d.doc_md or "",
     "timezone": str(d.timezone), "retries": [t.retries for t in d.tasks], "params": sorted(d.params),
-    "timetable": type(d.timetable).__name__,
+    "timetable": type(d.timetable).__name__, "schedule": getattr(d.timetable, "expression", None),
+    "form": {n: vars(d.params.get_param(n)) for n in d.params},
 } for d in bag.dags.values()}}, default=str))
 """
 
@@ -67,8 +68,17 @@ def dags(airflow_environment: dict[str, str]) -> dict[str, dict[str, object]]:
     return found["dags"]
 
 
-def test_the_five_dags_of_this_step_are_there(dags: dict[str, dict[str, object]]) -> None:
-    assert set(dags) == {"track_performance", "detect_drift", "retrain", "benchmark", "reconcile_health"}
+def test_these_dags_are_there_and_no_others(dags: dict[str, dict[str, object]]) -> None:
+    assert set(dags) == {
+        "track_performance",
+        "detect_drift",
+        "retrain",
+        "benchmark",
+        "reconcile_health",
+        "advance_rollout",
+        "rollback",
+        "rollback_drill",
+    }
 
 
 def test_a_dag_file_costs_less_than_half_a_second_beyond_airflow(airflow_environment: dict[str, str]) -> None:
@@ -107,3 +117,21 @@ def test_every_dag_runs_once_at_a_time_in_utc_with_retries_and_a_page_of_its_own
 def test_retrain_is_woken_by_drift_or_monday_and_has_a_form(dags: dict[str, dict[str, object]]) -> None:
     assert dags["retrain"]["params"] == ["model", "reason", "window_days"]
     assert "AssetOrTime" in str(dags["retrain"]["timetable"])
+
+
+def test_rollback_is_started_by_hand_only_and_its_form_asks_for_model_version_and_reason(
+    dags: dict[str, dict[str, object]],
+) -> None:
+    assert dags["rollback"]["params"] == ["model", "reason", "version"]
+    assert dags["rollback"]["timetable"] == "NullTimetable"
+    form = dags["rollback"]["form"]
+    assert form["version"]["schema"]["minimum"] == 1
+    assert form["model"]["schema"]["minLength"] == 1
+    assert form["reason"]["schema"]["minLength"] >= 3
+    assert all(field["schema"]["title"] and field["description"] for field in form.values())
+
+
+def test_the_drill_is_quarterly(dags: dict[str, dict[str, object]]) -> None:
+    _, _, day, months, _ = str(dags["rollback_drill"]["schedule"]).split()
+    assert day.isdecimal()
+    assert len(months.split(",")) == 4

@@ -5,7 +5,7 @@ import pytest
 from medtower.domain.contract import Kpi
 from medtower.domain.estimate import Estimate, Status
 from medtower.domain.metric import METRICS
-from medtower.evaluation.kpi import status
+from medtower.evaluation.kpi import judge, status
 
 AUC = Kpi(target=0.90, warning=0.88, critical=0.85)
 MAE = Kpi(target=0.13, warning=0.16, critical=0.20)
@@ -53,3 +53,16 @@ def test_what_is_not_known_is_insufficient_data_and_not_ok(metric):
     kpi = AUC if metric == "auc_roc" else MAE
     assert status(seen(metric, None, None, None), kpi, METRICS[metric]) is Status.INSUFFICIENT
     assert status(seen(metric, None, 0.5, None), kpi, METRICS[metric]) is Status.INSUFFICIENT
+
+
+def test_a_metric_is_judged_by_the_promise_that_the_contract_makes_of_it(classifier):
+    contract = classifier().model_copy(
+        update={
+            "kpis": {"auc_roc": AUC},
+            "service_levels": {"latency_p95": Kpi(target=100, warning=200, critical=300)},
+        }
+    )
+    assert judge(contract, seen("auc_roc", 0.70, 0.78, 0.849)) is Status.CRITICAL
+    assert judge(contract, seen("latency_p95", 250, 260, 270)) is Status.WARNING
+    assert judge(contract, seen("latency_p99", 2500, 2600, 2700)) is Status.OK
+    assert judge(contract, seen("latency_p99", None, None, None)) is Status.INSUFFICIENT

@@ -16,15 +16,15 @@ from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.server import running
 
 from medtower.domain.contract import Contract
-from medtower.domain.prediction import Prediction
-from medtower.domain.routing import Arm, Route, RoutingTable
+from medtower.domain.prediction import Failure, Prediction, Shadowed
+from medtower.domain.routing import Arm, Route, RoutingTable, Shadow
 from medtower.gateway.app import create
 from medtower.gateway.shipper import Sink
 from medtower.serving import routing
 from medtower.settings import Settings
 
 KEY = "key-of-the-clients"
-DIGESTS = {1: "a" * 64, 2: "b" * 64}
+DIGESTS = {1: "a" * 64, 2: "b" * 64, 3: "c" * 64, 4: "d" * 64}
 
 RISK: dict[str, Any] = {
     "schema": "medtower/contract/v1",
@@ -80,12 +80,20 @@ class Gateway:
     def send(self, content: bytes | str, path: str = "/api/v1/ml/predict/demo_risk") -> httpx.Response:
         return self.http.post(path, content=content, headers={"Content-Type": "application/json"})
 
-    def publish(self, **weights: dict[int, float]) -> None:
-        publish(self.settings, **weights)
+    def publish(self, *, shadow: int | None = None, **weights: dict[int, float]) -> None:
+        publish(self.settings, shadow=shadow, **weights)
 
     def recorded(self) -> list[Prediction]:
-        waiting = self.app.state.parts.record.spool.waiting(1000)
-        return [w.item for w in waiting if isinstance(w.item, Prediction)]
+        return [item for item in self.spooled() if isinstance(item, Prediction)]
+
+    def failures(self) -> list[Failure]:
+        return [item for item in self.spooled() if isinstance(item, Failure)]
+
+    def shadows(self) -> list[Shadowed]:
+        return [item for item in self.spooled() if isinstance(item, Shadowed)]
+
+    def spooled(self) -> list[Any]:
+        return [w.item for w in self.app.state.parts.record.spool.waiting(1000)]
 
     def metric(self, name: str) -> float:
         """The value of one sample, 0 when it is not there."""
@@ -100,17 +108,30 @@ def contracts() -> list[Contract]:
 
 
 def publish(
-    settings: Settings, approved: dict[str, Contract] | None = None, /, **weights: dict[int, float]
+    settings: Settings,
+    approved: dict[str, Contract] | None = None,
+    candidates: dict[int, Contract] | None = None,
+    /,
+    shadow: int | None = None,
+    **weights: dict[int, float],
 ) -> None:
-    """Route each model to the versions with the weights given (`approved`: under other contracts); no versions close it."""
+    """Route each model to the versions with the weights given (`approved`: under other contracts); no versions close it.
+
+    The first is `current`, a second is its `candidate`. `shadow` goes with every model that has one arm. `candidates` are contracts by
+    version.
+    """
     by_name = {c.name: c for c in contracts()} | (approved or {})
+    own = candidates or {}
     routes = {
         model: Route(
             model=model,
             arms=[
-                Arm(name=f"v{v}", version=v, digest=DIGESTS[v], weight=w, contract=by_name[model])
-                for v, w in arms.items()
+                Arm(name=name, version=v, digest=DIGESTS[v], weight=w, contract=own.get(v, by_name[model]))
+                for name, (v, w) in zip(("current", "candidate"), arms.items(), strict=False)
             ],
+            shadow=Shadow(version=shadow, digest=DIGESTS[shadow], contract=own.get(shadow, by_name[model]))
+            if shadow and len(arms) == 1
+            else None,
             reason="" if arms else "withdrawn after an incident",
         )
         for model, arms in weights.items()

@@ -17,7 +17,11 @@ class FakeTriton:
     versions: set[int] = field(default_factory=lambda: {1, 2})
     value: float = 0.75
     fault: str = ""
+    # of one version alone, where it differs
+    faults: dict[int, str] = field(default_factory=dict)
+    values: dict[int, float] = field(default_factory=dict)
     rows: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
     # called with the version that was asked for before it is looked up
     before: Any = None
 
@@ -28,6 +32,7 @@ class FakeTriton:
         if scope["path"] == "/v2/health/ready":
             return await _reply(send, 200 if not self.fault else 400, b"")
         version = int(scope["path"].split("/")[5])
+        self.asked.append(version)
         if self.before:
             self.before(version)
         return await self._infer(receive, send, version, dict(scope["headers"]), body)
@@ -35,12 +40,13 @@ class FakeTriton:
     async def _infer(
         self, receive: Any, send: Any, version: int, headers: dict[bytes, bytes], body: bytes
     ) -> None:
-        if self.fault == "hang":
+        fault = self.faults.get(version, self.fault)
+        if fault == "hang":
             while (await receive())["type"] != "http.disconnect":
                 continue
             return None
-        if self.fault in ("500", "503"):
-            return await _reply(send, int(self.fault), b'{"error": "no"}')
+        if fault in ("500", "503"):
+            return await _reply(send, int(fault), b'{"error": "no"}')
         if version not in self.versions:
             error = f"Request for unknown model: 'demo_risk' version {version} is not found"
             return await _reply(send, 404, json.dumps({"error": error}).encode())
@@ -48,23 +54,23 @@ class FakeTriton:
         (tensor,) = json.loads(body[:length])["inputs"]
         count = tensor["shape"][1]
         self.rows.append((version, struct.unpack(f"<{count}f", body[length:])))
-        return await self._answer(send)
+        return await self._answer(send, fault, self.values.get(version, self.value))
 
-    async def _answer(self, send: Any) -> None:
-        value = {"nan": float("nan"), "infinite": float("inf")}.get(self.fault, self.value)
+    async def _answer(self, send: Any, fault: str, good: float) -> None:
+        value = {"nan": float("nan"), "infinite": float("inf")}.get(fault, good)
         output: dict[str, Any] = {"name": "prediction", "datatype": "FP32", "shape": [1, 1]}
-        if self.fault == "text":
+        if fault == "text":
             return await _reply(send, 200, b"<html>a proxy says hello</html>")
-        if self.fault == "json":
+        if fault == "json":
             output["data"] = [value]
             return await _reply(send, 200, json.dumps({"outputs": [output]}).encode())
-        if self.fault == "shape":
+        if fault == "shape":
             output["shape"] = [1, 2]
-        if self.fault == "name":
+        if fault == "name":
             output["name"] = "other"
-        outputs = [output, output] if self.fault == "two" else [output]
+        outputs = [output, output] if fault == "two" else [output]
         header = json.dumps({"outputs": outputs}).encode()
-        tensor = b"" if self.fault == "empty" else struct.pack("<f", value)
+        tensor = b"" if fault == "empty" else struct.pack("<f", value)
         return await _reply(send, 200, header + tensor, (HEADER.encode(), str(len(header)).encode()))
 
 

@@ -47,7 +47,7 @@ def test_the_record_is_there_when_the_answer_arrives_and_holds_a_pseudonym(gatew
     (kept,) = gateway.recorded()
     assert kept.subject == pseudonym(b"key-of-the-pseudonyms", "subject-1")
     assert kept.features == [70.5, 1.0, 3.0, 1.0, None]
-    assert (kept.request_id, kept.version, kept.digest, kept.arm) == ("r1", 1, DIGESTS[1], "v1")
+    assert (kept.request_id, kept.version, kept.digest, kept.arm) == ("r1", 1, DIGESTS[1], "current")
     assert before <= kept.event_time <= datetime.now(UTC)
     assert kept.latency_ms > 0
     assert re.fullmatch(r"[0-9a-f]{64}", kept.body_sha256)

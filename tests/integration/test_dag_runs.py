@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from tests.fixtures.registry import latest
 from tests.fixtures.tower import RunningTower
 
 from medtower.adapters.postgres import incidents
@@ -178,7 +179,7 @@ def test_retraining_killed_in_the_middle_makes_no_second_version_and_no_second_p
         process = start(RETRAIN, environment, argument)
         poll(lambda: waits_for(cursor, "medtower.incidents"), part="retraining", deadline=90)
         kill(process)
-    gates = tower.registry.fetch_file(tower.registry.latest(NAME).run_id, "gates.json", tmp_path)
+    gates = tower.registry.fetch_file(latest(tower.registry, NAME).run_id, "gates.json", tmp_path)
     proposal = tower.repository.head(f"promote/{NAME}-2")
     assert proposal, gates.read_text()
 
@@ -197,7 +198,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def _latest(world: RunningTower) -> int:
-    found = world.tower.registry.latest(NAME)
+    found = latest(world.tower.registry, NAME)
     return found.version if found else 0
 
 

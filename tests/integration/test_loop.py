@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.fixtures.registry import latest
 from tests.fixtures.tower import RunningTower
 
 from medtower.adapters.git import MAIN
@@ -154,11 +155,11 @@ def test_drift_wakes_retraining_which_makes_one_version_and_one_proposal_a_need(
     assert first["version"] == second["version"] == 2
     assert first["gates"] == second["gates"]
     assert first["proposed"] == second["proposed"] == f"promote/{NAME}-2", first["gates"]
-    assert tower.registry.latest(NAME).version == 2
+    assert latest(tower.registry, NAME).version == 2
     assert incidents.find(tower.database, NAME, only_open=True) == []
     assert [n for n in retraining.needed(tower=tower) if n["model"] == NAME] == []
 
-    world.promote(NAME, 2, proposed=True)
+    world.promote(NAME, 2)
     world.wait_served(NAME, 2)
     assert ask(http, "loop-2")["version"] == 2
     # killed before it closed the incident, and merged since: the next run finds its work done
@@ -205,7 +206,7 @@ def test_weights_changed_by_one_byte_are_refused_and_the_incumbent_keeps_serving
     file = _artifact(world)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    world.promote(NAME, made.version, proposed=True)
+    world.promote(NAME, made.version)
     assert world.tower.repository.head(branch) is None
     log = world.state.home / "logs" / "reconciler.log"
     poll(lambda: _refusals(world) > 0, part="the reconciler's refusal", deadline=60, log=log)

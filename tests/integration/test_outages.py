@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from tests.fixtures.proxy import Proxy
+from tests.fixtures.registry import latest
 from tests.fixtures.tower import RunningTower
 from tests.fixtures.triton import TritonProcess
 
@@ -23,9 +24,8 @@ from medtower.workflows.benchmark import benchmark
 from medtower.workflows.detect import detect
 from medtower.workflows.proposal import open_proposal
 from medtower.workflows.reconcile import Reconciler
+from medtower.workflows.reconcile.metrics import ReconcileMetrics
 from medtower.workflows.reconcile_health import reconcile_health
-from medtower.workflows.reconcile_metrics import ReconcileMetrics
-from medtower.workflows.reconcile_model import served
 from medtower.workflows.reconciler_process import fetch
 from medtower.workflows.replay import replay
 from medtower.workflows.retrain import needed, retrain
@@ -70,9 +70,9 @@ class Shaky:
             for table in ("predictions", "outcomes", "performance", "drift", "incidents"):
                 cursor.execute(f"select count(*) from medtower.{table} where model = %s", (NAME,))  # noqa: S608
                 counts[table] = cursor.fetchone()
-        latest = tower.registry.latest(NAME)
+        newest = latest(tower.registry, NAME)
         return {
-            "version": latest.version if latest else None,
+            "version": newest.version if newest else None,
             "branches": tower.repository.branches(),
             "main": tower.repository.head(),
             **counts,
@@ -222,7 +222,7 @@ class Own:
         """One pass: the failure's name, and what is routed afterwards."""
         failure = self.reconciler.once().get(NAME).failure
         table = routing.read(self.routing)
-        return failure, served(table.routes[NAME]) if table else None
+        return failure, table.routes[NAME].newest if table else None
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def own(shaky: Shaky, triton_process: TritonProcess, tmp_path: Path) -> Iterator
 def test_a_promotion_waits_for_mlflow_and_for_triton_and_is_then_served(shaky: Shaky, own: Own) -> None:
     assert own.once() == (None, None)
     assert train(shaky.tower, NAME, reason="for the reconciler").passed
-    version = shaky.tower.registry.latest(NAME).version
+    version = latest(shaky.tower.registry, NAME).version
     shaky.world.promote(NAME, version)
     for proxy in (shaky.proxies["MLflow"], own.proxy):
         with proxy.broken():

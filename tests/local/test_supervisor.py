@@ -84,6 +84,20 @@ def test_the_specification_holds_secrets_and_is_closed_to_others(home: Path) -> 
     assert (home / "run" / "group.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_a_process_makes_is_closed_to_other_users_whatever_the_umask_of_the_one_who_started_it(
+    home: Path,
+) -> None:
+    makes = "from pathlib import Path; Path('made').mkdir(); Path('made/file').write_text('x')\n" + WAIT
+    before = os.umask(0o022)
+    try:
+        supervisor.start(home, "group", [python("one", makes)])
+        until(lambda: says(home, "one", "ready"))
+    finally:
+        os.umask(before)
+    assert (home / "made").stat().st_mode & 0o777 == 0o700
+    assert (home / "made" / "file").stat().st_mode & 0o777 == 0o600
+
+
 def test_down_stops_what_outlives_its_killed_supervisor_and_leaves_strangers_alone(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,17 +33,22 @@ EXPORTED = {
     "medtower_shipped_total",
     "medtower_routing_age_seconds",
     "medtower_triton_up",
+    "medtower_breaker_open",
+    "medtower_rejected_total",
     "medtower_desired_version",
     "medtower_served_version",
     "medtower_reconcile_failures_total",
     "medtower_reconcile_last_success_timestamp_seconds",
     "medtower_model_load_seconds",
+    "medtower_rollout_stage",
+    "medtower_arm_weight",
     "medtower_kpi_value",
     "medtower_kpi_status",
     "medtower_drifted_features",
     "medtower_drift_alarm",
     "medtower_label_coverage_ratio",
     "medtower_task_last_success_timestamp_seconds",
+    "medtower_rollback_open_timestamp_seconds",
 }
 
 

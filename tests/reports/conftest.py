@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from medtower.domain.check import Check
 from medtower.domain.cohort import CohortSpec
 from medtower.domain.contract import Contract
 from medtower.domain.drift import DriftFinding, DriftReport, Severity
 from medtower.domain.estimate import CalibrationReport, Estimate, EvaluationReport, Status
+from medtower.domain.rollout import Plan
 from medtower.domain.verdict import Decision, Verdict
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -131,7 +133,37 @@ def dossier() -> dict[str, Any]:
             reason="drift in nfl",
             created_at=NOON,
         ),
+        "plan": Plan(strategy="staged", steps=[5, 50, 100], hold_hours=24, shadow_hours=12),
+        "why_plan": "It scores in the incumbent's shadow first: sensitivity is warning.",
     }
+
+
+@pytest.fixture
+def signing() -> dict[str, Any]:
+    """The context of _signing.md.j2."""
+    told = {"model": "als_risk", "version": 4, "approvals": ["technical", "clinical"], "proposed_at": NOON}
+    return {"manifest": SimpleNamespace(**told), "digest": "d" * 64}
+
+
+@pytest.fixture
+def rolled_back() -> dict[str, Any]:
+    """The context of rollback.html.j2."""
+    done = SimpleNamespace(
+        model="als_risk",
+        commit="c" * 40,
+        at=NOON,
+        subject="Roll back als_risk from 4 to 3: sensitivity",
+        versions=(4,),
+        to=3,
+        promoted_by="a" * 40,
+    )
+    seen = {
+        "routed": (True, "version 3 at 100 %"),
+        "version loaded": (False, "Triton says absent"),
+        "no errors": (None, "no request came lately"),
+    }
+    found = [Check(name=name, passed=passed, told=said) for name, (passed, said) in seen.items()]
+    return {"done": done, "checks": found, "at": NOON}
 
 
 @pytest.fixture

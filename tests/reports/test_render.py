@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 
 from medtower.domain.disclaimer import DISCLAIMER
+from medtower.domain.rollout import IMMEDIATE
 from medtower.errors import InvalidInput, NotFound
 from medtower.reports.publish import publish
 from medtower.reports.render import TEMPLATES, render
@@ -19,6 +21,7 @@ PAGES = {
     "performance.html.j2": "tracked",
     "drift.html.j2": "drifted",
     "demo_summary.html.j2": "told",
+    "rollback.html.j2": "rolled_back",
     "index.html.j2": "shelf",
 }
 HOSTILE = '"><script>alert(1)</script>'
@@ -83,7 +86,11 @@ def page(request):
 
 
 def test_every_template_is_tested():
-    assert {p.name for p in TEMPLATES.iterdir()} == set(PAGES) | {"base.html.j2", "_parts.html.j2"}
+    assert {p.name for p in TEMPLATES.iterdir()} == set(PAGES) | {
+        "base.html.j2",
+        "_parts.html.j2",
+        "_signing.md.j2",
+    }
 
 
 def test_the_page_ends_with_the_disclaimer(page):
@@ -108,7 +115,16 @@ def test_html_is_balanced_loads_nothing_and_names_no_other_host(page):
 def test_a_variable_that_is_missing_is_named(page):
     template, context = page
     # some places are only reached with data: each variable alone must be missed by the whole page
-    needed = set(context) - {"cohort", "training", "provenance", "replaces", "champion", "gates"}
+    needed = set(context) - {
+        "cohort",
+        "training",
+        "provenance",
+        "replaces",
+        "champion",
+        "gates",
+        "plan",
+        "why_plan",
+    }
     for name in needed:
         with pytest.raises(InvalidInput, match=rf"{template} needs more .*'{name}'"):
             render(template, **{k: v for k, v in context.items() if k != name})
@@ -129,6 +145,8 @@ def test_a_hostile_title_is_text_in_every_page(page):
         context["links"][HOSTILE] = "http://127.0.0.1:1/"
     if "pages" in context:
         context["pages"].append(f"{HOSTILE}.html")
+    if "done" in context:
+        context["done"].subject = HOSTILE
     text = render(template, **context)
     assert "<script" not in text
     assert ("&lt;script>" if template.endswith(".md.j2") else "&#34;&gt;&lt;script&gt;") in text
@@ -196,6 +214,43 @@ def test_the_model_card_tells_what_it_is_not_for_and_what_is_not_known(dossier):
     assert cells(text, "age") == ["age", "float", "a", "18 to 100", "refused"]
     assert cells(text, "nfl")[-1] == "imputed: not measured"
     assert cells(text, "Brier score")[3:] == ["none", "none", "none"]
+
+
+def test_the_approval_tells_how_the_version_takes_over_and_why(dossier):
+    text = render("approval.md.j2", **dossier)
+    assert (
+        "**Staged**: 12 h in the incumbent's shadow, then 5 % → 50 % → 100 % of patients, each step held for 24 h"
+        in text
+    )
+    assert "sensitivity is warning." in text
+    at_once = render("approval.md.j2", **dossier | {"plan": IMMEDIATE, "why_plan": "It is an emergency fix."})
+    assert "**Immediate**: everybody is served by it from the merge on." in at_once
+
+
+@pytest.mark.parametrize("name", ["plan", "why_plan"])
+def test_an_approval_page_without_a_plan_is_none(dossier, name):
+    with pytest.raises(InvalidInput, match=name):
+        render("approval.md.j2", **{k: v for k, v in dossier.items() if k != name})
+
+
+def test_the_model_card_compares_populations_with_the_whole_and_names_its_libraries(dossier):
+    text = render("model_card.md.j2", **dossier)
+    assert cells(text, "sex=F")[1:] == [
+        "AUC-ROC (primary)",
+        "0.930 (0.910 to 0.950)",
+        "0.920 (0.905 to 0.935)",
+        "320",
+    ]
+    assert cells(text, "sex=M")[2] == "insufficient data"
+    assert cells(text, "torch") == ["torch", "2"]
+    assert cells(text, "code")[1] == f"`{'f' * 40}`"
+
+
+def test_a_pull_request_says_how_to_sign_in_each_role(signing):
+    text = render("_signing.md.j2", **signing)
+    assert "medtower approve als_risk 4 --role clinical" in text
+    assert text.count("medtower approve") == 2
+    assert "d" * 64 in text
 
 
 def test_the_model_card_of_a_synthetic_regression_says_both(dossier):
@@ -296,3 +351,13 @@ def test_publishing_replaces_the_old_page_and_leaves_nothing_else(tmp_path, shel
         path = publish(tmp_path, "sub/index.html", "index.html.j2", pages=pages)
     assert "performance" in path.read_text()
     assert [p.name for p in path.parent.iterdir()] == ["index.html"]
+
+
+def test_the_rollback_report_says_what_passed_what_failed_and_what_nobody_knows(rolled_back):
+    page = Page(render("rollback.html.j2", **rolled_back))
+    assert page.row("routed")[1:] == ["✓ passed", "version 3 at 100 %"]
+    assert page.row("version loaded")[1] == "✕ failed"
+    assert page.row("no errors")[1].endswith("not known")
+    assert "Version 4 was taken back; version 3 is released" in page.text
+    none = SimpleNamespace(**vars(rolled_back["done"]) | {"to": None})
+    assert "no model is released" in Page(render("rollback.html.j2", **rolled_back | {"done": none})).text

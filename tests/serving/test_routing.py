@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.gateway.conftest import contracts
 
-from medtower.domain.routing import Arm, Route, RoutingTable
+from medtower.domain.routing import Arm, Route, RoutingTable, Shadow, format_shares, parse_shares, shares
 from medtower.errors import NotFound, Unavailable
 from medtower.serving.routing import choose, publish, read
 
@@ -20,7 +20,10 @@ SUBJECTS = [f"{n:064x}" for n in range(20_000)]
 def route(*arms: tuple[int, str, float]) -> Route:
     return Route(
         model="demo_risk",
-        arms=[Arm(name=f"v{v}", version=v, digest=d, weight=w, contract=CONTRACT) for v, d, w in arms],
+        arms=[
+            Arm(name="candidate" if place else "current", version=v, digest=d, weight=w, contract=CONTRACT)
+            for place, (v, d, w) in enumerate(arms)
+        ],
     )
 
 
@@ -64,7 +67,7 @@ def test_a_third_arm_grows_without_giving_anyone_back() -> None:
 
 def test_the_order_of_the_arms_does_not_matter() -> None:
     forward, backward = route((1, OLD, 70), (2, NEW, 30)), route((2, NEW, 30), (1, OLD, 70))
-    assert all(choose(forward, s) == choose(backward, s) for s in SUBJECTS[:2000])
+    assert all(choose(forward, s).version == choose(backward, s).version for s in SUBJECTS[:2000])
 
 
 def test_another_candidate_gets_other_patients() -> None:
@@ -156,8 +159,30 @@ def test_a_failed_publication_leaves_the_old_table_and_no_litter(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("medtower.serving.routing.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         publish(path, table("never"))
     assert read(path).commit == "good"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_shares_are_written_and_read_back_exactly() -> None:
+    shadowed = Route(
+        model="demo_risk",
+        arms=route((1, OLD, 100)).arms,
+        shadow=Shadow(version=2, digest=NEW, contract=CONTRACT),
+    )
+    for found, text in (
+        (rollout(5), "current:1@95,candidate:2@5"),
+        (rollout(33.3), f"current:1@{100 - 33.3},candidate:2@33.3"),
+        (rollout(100), "current:2@100"),
+        (shadowed, "current:1@100,shadow:2@0"),
+        (Route(model="demo_risk", reason="none"), ""),
+    ):
+        assert format_shares(shares(found)) == text
+        assert parse_shares(text) == shares(found)
+    assert shares(None) == ()
+    assert (shadowed.newest, shadowed.versions) == (2, {1, 2})
+    for wrong in ("current", "current:1@", "current:0@100", "other:1@100", "current:1@100,", "current:1@-5"):
+        with pytest.raises(ValueError, match="ARM:VERSION@PERCENT"):
+            parse_shares(wrong)

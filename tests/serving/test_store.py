@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
 from medtower.errors import DigestMismatch, DiskFull, NameInvalid, NotFound, Refused
-from medtower.serving.store import Store, sha256
+from medtower.serving.store import Store
 
 
 @pytest.fixture
@@ -15,10 +16,10 @@ def store(tmp_path: Path) -> Store:
 
 
 def place(store: Store, content: bytes = b"weights") -> str:
-    with store.staged(len(content)) as fresh:
-        fresh.write_bytes(content)
-        digest = sha256(fresh)
-        store.place("als_risk", 1, fresh, digest)
+    digest = hashlib.sha256(content).hexdigest()
+    fetched = store.unfinished("als_risk", 1, digest, len(content))
+    fetched.write_bytes(content)
+    store.place("als_risk", 1, fetched, digest)
     return digest
 
 
@@ -44,10 +45,10 @@ def test_one_changed_byte_is_found_with_and_without_rehashing(store: Store) -> N
 
 
 def test_what_was_fetched_wrong_never_reaches_the_store(store: Store) -> None:
-    with store.staged(1) as fresh:
-        fresh.write_bytes(b"other")
-        with pytest.raises(DigestMismatch, match="as fetched"):
-            store.place("als_risk", 1, fresh, "0" * 64)
+    fetched = store.unfinished("als_risk", 1, "0" * 64, 1)
+    fetched.write_bytes(b"other")
+    with pytest.raises(DigestMismatch, match="as fetched"):
+        store.place("als_risk", 1, fetched, "0" * 64)
     assert not store.has("als_risk", 1)
     with pytest.raises(NotFound):
         store.check("als_risk", 1, "0" * 64)
@@ -98,8 +99,8 @@ def test_a_killed_fetch_leaves_nothing_after_tidying(store: Store, tmp_path: Pat
 
 
 def test_a_full_disk_is_said_before_anything_is_fetched(store: Store) -> None:
-    with pytest.raises(DiskFull, match="free some space"), store.staged(2**60):
-        pytest.fail("nothing may be fetched")
+    with pytest.raises(DiskFull, match="free some space"):
+        store.unfinished("als_risk", 1, "0" * 64, 2**60)
 
 
 def test_writing_the_same_config_again_gives_it_a_newer_mtime(store: Store) -> None:

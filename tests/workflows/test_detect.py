@@ -20,6 +20,7 @@ from medtower.workflows.detect import detect
 
 SUNDAY = datetime(2026, 3, 8, 23, 40, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+WINDOW = 3 * DAY  # of the contract in tests.fixtures.tower
 
 
 class Reference:
@@ -107,25 +108,26 @@ def test_the_incident_has_the_time_and_the_week_of_the_test_and_not_of_the_hour_
     assert details == ["drift-detail-2026-03-08.html"]
 
 
-def test_windows_of_one_day_are_one_window_for_an_alarm_that_needs_two(
+def test_windows_that_overlap_are_one_window_for_an_alarm_that_needs_two(
     make: Callable[..., OneModel], details: list[str]
 ) -> None:
     tower = make(persistence=2)
     traffic(tower, SUNDAY - DAY, creatinine=2.4)
-    for earlier in (3, 2, 1, 0):
-        found = detect(NAME, tower, until=SUNDAY - earlier * HOUR)
+    traffic(tower, SUNDAY + WINDOW - DAY, creatinine=2.4)
+    for later in (-HOUR, 0 * HOUR, HOUR, WINDOW - 2 * HOUR):  # 23:40 and 00:40 are two dates and one window
+        found = detect(NAME, tower, until=SUNDAY + later)
         assert (found["drifted"], found["alarm"]) == (["creatinine"], False)
     assert opened(tower) == []
-    assert detect(NAME, tower, until=SUNDAY + HOUR)["alarm"] is True
-    assert [i.opened_at for i in opened(tower)] == [SUNDAY + HOUR]
+    assert detect(NAME, tower, until=SUNDAY + WINDOW)["alarm"] is True
+    assert [i.opened_at for i in opened(tower)] == [SUNDAY + WINDOW]
 
 
-def test_days_with_too_few_patients_neither_clear_an_alarm_nor_open_a_new_one(
+def test_windows_with_too_few_patients_neither_clear_an_alarm_nor_open_a_new_one(
     make: Callable[..., OneModel], details: list[str]
 ) -> None:
     tower = make(persistence=2)
-    traffic(tower, SUNDAY - 2 * DAY, creatinine=2.4)
-    for moment in (SUNDAY - DAY, SUNDAY):
+    for moment in (SUNDAY - WINDOW, SUNDAY):
+        traffic(tower, moment - DAY, creatinine=2.4)
         detect(NAME, tower, until=moment)
     assert len(opened(tower)) == 1
     quiet = SUNDAY + 7 * DAY

@@ -226,6 +226,30 @@ def test_the_features_that_drift_are_counted(database: Database, reader: Databas
     assert scraped(reader)["medtower_drifted_features", "demo_risk"] == len(report.drifted)
 
 
+def test_the_oldest_rollback_that_is_not_validated_is_told_by_model(
+    database: Database, reader: Database
+) -> None:
+    for n, (model, kind) in enumerate(
+        [("b_model", "rollback"), ("a_model", "rollback"), ("a_model", "rollback"), ("c_model", "kpi")]
+    ):
+        incidents.open(
+            database,
+            Incident(
+                key=f"{kind}/{n}",
+                model=model,
+                version=1,
+                kind=kind,
+                severity="critical",
+                summary="",
+                opened_at=DAY + timedelta(hours=n),
+            ),
+        )
+    incidents.close(database, "rollback/0", at=DAY + timedelta(days=1), resolution="passed")
+    name = "medtower_rollback_open_timestamp_seconds"
+    found = {key[1]: value for key, value in scraped(reader).items() if key[0] == name}
+    assert found == {"a_model": (DAY + timedelta(hours=1)).timestamp()}
+
+
 def test_a_task_s_last_success_is_the_newest_of_its_models(database: Database, reader: Database) -> None:
     health.record(database, "detect_drift", DAY, model="a_model")
     health.record(database, "detect_drift", DAY + timedelta(hours=2), model="b_model")

@@ -1,113 +1,26 @@
-"""The reconciler on real git, real keys and a real Triton."""
+"""The reconciler on real git, real keys and a real Triton: releases that serve everybody at once."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from tests.fixtures.onnx_models import linear
-from tests.fixtures.releases import ENVIRONMENT, World
-from tests.fixtures.triton import TritonProcess
+from tests.fixtures.reconciler import Scene
+from tests.fixtures.releases import World
 
-from medtower.adapters.triton import Triton
-from medtower.domain.audit_event import AuditEvent
 from medtower.domain.release import Manifest
 from medtower.errors import Conflict, Unavailable
 from medtower.local.health import poll
 from medtower.releases import dossier
 from medtower.serving import routing
-from medtower.workflows import reconcile_model
-from medtower.workflows.reconcile import Reconciler
-from medtower.workflows.reconcile_desired import Desired, DesiredState
-from medtower.workflows.reconcile_metrics import ReconcileMetrics
+from medtower.workflows.reconcile.desired import Desired, DesiredState
 from medtower.workflows.rollback import rollback
-
-numbers = itertools.count(1)
-ROW: list[float | None] = [1.0, 2.0, 3.0]
-
-
-class Scene:
-    """A world, its reconciler and what it said, against the session's Triton. `model` is a name that no other scene uses."""
-
-    def __init__(self, root: Path, process: TritonProcess, triton: Triton) -> None:
-        self.model = f"model_{next(numbers)}"
-        self.world = World(root, self.model, roles=("technical", "final"))
-        self.process, self.triton, self.routing = process, triton, root / "routing.json"
-        self.events: list[AuditEvent] = []
-        self.start()
-
-    def start(self) -> None:
-        """A new reconciler, as after kill -9: nothing in memory."""
-        self.registry = CollectorRegistry()
-        self.reconciler = Reconciler(
-            repository=self.world.repository.path,
-            store=self.process.store,
-            routing_path=self.routing,
-            triton=self.triton,
-            trust_root=self.world.trust_root,
-            environment=ENVIRONMENT,
-            fetch=self.world.fetch,
-            on_event=self.events.append,
-            metrics=ReconcileMetrics(self.registry),
-            required=self.world.roles,
-        )
-
-    def promote(self, version: int) -> str:
-        return self.world.promote(self.model, version)
-
-    def once(self) -> str:
-        """One pass; returns the failure's name, or 'ok'."""
-        return self.reconciler.once().get(self.model).failure or "ok"
-
-    def routed(self) -> int | None:
-        return reconcile_model.served(routing.read(self.routing).routes[self.model])
-
-    def answer(self) -> float:
-        """What a client of the routing table gets, less the row's sum: the version's number."""
-        version = self.routed()
-        assert version is not None
-        return self.triton.infer(self.model, version, [ROW])[0] - 6.0
-
-    def ready(self) -> set[int]:
-        """The READY versions; none while Triton does not answer (a kept connection breaks when it is killed)."""
-        try:
-            return reconcile_model.ready(self.triton, self.model)
-        except Unavailable:
-            return set()
-
-    def metric(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(name, labels)
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        stop = threading.Event()
-        thread = threading.Thread(target=self.reconciler.watch, args=(stop,))
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-
-
-@pytest.fixture(scope="module")
-def triton(triton_process: TritonProcess) -> Iterator[Triton]:
-    with Triton(triton_process.url, triton_process.admin_key) as client:
-        yield client
-
-
-@pytest.fixture
-def scene(tmp_path: Path, triton_process: TritonProcess, triton: Triton) -> Scene:
-    return Scene(tmp_path, triton_process, triton)
 
 
 def test_nothing_is_routed_before_the_first_promotion(scene: Scene) -> None:
@@ -266,6 +179,18 @@ def test_a_model_that_never_served_and_may_not_is_routed_nowhere_with_the_reason
     assert scene.once() == "approval_invalid"
     route = routing.read(scene.routing).routes[scene.model]
     assert route.arms == [] and "not allowed to sign" in route.reason
+
+
+def test_a_key_that_is_revoked_while_its_approval_serves_is_noticed(scene: Scene) -> None:
+    scene.promote(1)
+    assert scene.once() == "ok"
+    key = scene.world.keys["final"].with_suffix(".pub").read_text()
+    (scene.world.trust_root.parent / "revoked_keys").write_text(key)
+    assert scene.once() == "approval_invalid"
+    assert (scene.events[-1].action, scene.answer()) == (
+        "refuses",
+        1.0,
+    )  # the incumbent stays until a person acts
 
 
 def test_golden_answers_that_differ_keep_the_incumbent_and_drop_the_version(
@@ -434,7 +359,7 @@ def test_a_pass_that_fails_in_a_way_nobody_foresaw_does_not_end_the_watch(
         return real(state, commit)
 
     monkeypatch.setattr(DesiredState, "at", surprise)
-    monkeypatch.setattr("medtower.workflows.reconcile.PASS_SECONDS", 0.1)
+    monkeypatch.setattr("medtower.workflows.reconcile.reconciler.PASS_SECONDS", 0.1)
     with scene.watching():
         poll(
             lambda: scene.metric("medtower_served_version", model=scene.model) == 1,
@@ -479,50 +404,6 @@ def test_triton_down_is_named_and_the_routes_stay(scene: Scene) -> None:
     finally:
         scene.process.start()
     assert scene.once() == "ok"
-
-
-STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "before the load": lambda patch: patch.setattr(Triton, "load", _die),
-    "after the load": lambda patch: patch.setattr("medtower.serving.golden.check", _die),
-    "before publishing": lambda patch: patch.setattr(routing, "publish", _die),
-    "while fetching": lambda patch: patch.setattr("medtower.serving.store.Store.place", _die),
-    "after publishing": lambda patch: patch.setattr(
-        "medtower.serving.routing.publish", _publish_and_die(routing.publish)
-    ),
-}
-
-
-class Killed(BaseException):
-    """Stands for kill -9: nothing in the code may catch it."""
-
-
-def _die(*_: object, **__: object) -> None:
-    raise Killed
-
-
-def _publish_and_die(real: Callable[..., None]) -> Callable[..., None]:
-    def publish(*arguments: object) -> None:
-        real(*arguments)
-        raise Killed
-
-    return publish
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_reconciler_killed_at_any_step_converges_when_it_is_started_again(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    scene.promote(1)
-    scene.once()
-    scene.promote(2)
-    with monkeypatch.context() as patch:
-        STEPS[step](patch)
-        with pytest.raises(Killed):
-            scene.once()
-    assert scene.answer() in (1.0, 2.0)
-    scene.start()
-    assert scene.once() == "ok"
-    assert (scene.answer(), scene.ready()) == (2.0, {1, 2})
 
 
 def test_a_lost_memory_costs_only_the_warm_version(scene: Scene) -> None:
@@ -583,6 +464,7 @@ def test_an_unforeseen_error_in_one_model_is_named_and_the_incumbent_stays(scene
     def surprise(*_: object) -> None:
         raise KeyError("unforeseen")
 
-    scene.reconciler._parts = replace(scene.reconciler._parts, fetch=surprise)
+    scene.world.fetch = surprise  # type: ignore[method-assign]
+    scene.start()
     assert scene.once() == "model_misbehaved"
     assert scene.routed() == 1

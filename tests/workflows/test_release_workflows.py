@@ -157,7 +157,7 @@ def test_of_two_racing_promotions_the_second_must_be_approved_again(world: World
         world.propose(MODEL, version)
         world.approve(MODEL, version)
     world.merge(MODEL, 1)
-    with pytest.raises(Conflict, match="must be approved again"):
+    with pytest.raises(Refused, match="rule base: .*must be approved again"):
         world.merge(MODEL, 2)
     world.propose(MODEL, 2)
     assert pending(world.repository, MODEL, 2) == list(ROLES)

@@ -6,19 +6,20 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from medtower.adapters.git_process import attempt, run
+from medtower.domain.file_change import PLAIN_FILE
 from medtower.errors import Conflict, NotFound, Refused, Unavailable
 
 MAIN = "main"
 COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 RACED = ("stale info", "rejected", "failed to update ref", "cannot lock ref")
-PLAIN_FILE = ("100644", "100755")
+DECLINED = re.compile(r"refused by rule (?P<rule>[a-z-]+): (?P<what>.*?)(?: remote:| To \S+ ! |$)")
 LONGEST_NAME = 255  # bytes; ext4, XFS and tmpfs allow no more
 LARGEST_EXPORT = 256 << 20
 
@@ -46,10 +47,14 @@ class Entry:
 
 
 class Repository:
-    """A repository at `path`, bare or not. Raises NotFound when there is none."""
+    """A repository at `path`, bare or not. Raises NotFound when there is none.
 
-    def __init__(self, path: Path) -> None:
+    `quarantine` are git's own variables that let a receiving hook see what is being pushed (git_process.quarantine).
+    """
+
+    def __init__(self, path: Path, *, quarantine: Mapping[str, str] | None = None) -> None:
         self.path = path.absolute()
+        self._quarantine = dict(quarantine or {})
         if not (self.path / "HEAD").is_file() and not (self.path / ".git").exists():
             raise NotFound("a git repository", str(self.path), "start the tower, or set MEDTOWER_REPOSITORY")
 
@@ -64,7 +69,7 @@ class Repository:
 
     def git(self, *arguments: str, stdin: bytes | None = None) -> bytes:
         """Run a git command here and return its output. Raises Unavailable with git's own words."""
-        return run(self.path, *arguments, stdin=stdin)
+        return run(self.path, *arguments, stdin=stdin, environment=self._quarantine)
 
     def head(self, branch: str = MAIN) -> str | None:
         """The commit id that `branch` points at, or None. Reads the ref's file first: cheap enough to poll."""
@@ -124,9 +129,11 @@ class Repository:
         with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as folder:
             inside = Path(folder) / to.name
             inside.mkdir()
-            for entry, content in zip(entries, self._blobs([e.id for e in entries]), strict=True):
+            for entry, content in zip(entries, self.contents([e.id for e in entries]), strict=True):
                 place = inside / entry.path
                 place.parent.mkdir(parents=True, exist_ok=True)
+                if content is None:
+                    raise Unavailable("git", f"the object of {entry.path} is not in {self.path}")
                 place.write_bytes(content)
             inside.rename(to)
 
@@ -155,6 +162,21 @@ class Repository:
                 raise NotFound(f"branch {branch}", str(self.path))
             yield Checkout(place, branch, tip)
 
+    def commit_id(self, name: str) -> str:
+        """The commit that a branch, tag or abbreviation means. Raises NotFound."""
+        found = attempt(
+            self.path, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
+        )
+        if found.returncode:
+            raise NotFound(f"the commit {name[:100]}", str(self.path), "fetch it first")
+        return found.stdout.decode().strip()
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """True when `new` contains the history of `old`."""
+        # a status, not an error: 1 says that it does not
+        asked = ("merge-base", "--is-ancestor", old, new)
+        return attempt(self.path, *asked, environment=self._quarantine).returncode == 0
+
     def _exists(self, name: str) -> bool:
         answer = self.git("cat-file", "--batch-check", stdin=os.fsencode(name) + b"\n")
         return not answer.rstrip().endswith(b" missing")
@@ -165,14 +187,21 @@ class Repository:
         out = self.git("cat-file", "--batch-check=%(objectsize)", stdin=stdin)
         return sum(int(line) for line in out.split() if line.isdigit())
 
-    def _blobs(self, identities: list[str]) -> Iterator[bytes]:
-        out = self.git("cat-file", "--batch", stdin="".join(f"{i}\n" for i in identities).encode())
+    def contents(self, names: Sequence[str]) -> list[bytes | None]:
+        """The bytes of each object (`commit:path` or an id), in order; None for one that is not there."""
+        out = self.git("cat-file", "--batch", stdin="".join(f"{name}\n" for name in names).encode())
+        found: list[bytes | None] = []
         start = 0
-        for _ in identities:
+        for _ in names:
             end = out.index(b"\n", start)
+            if out[start:end].endswith(b" missing"):
+                found.append(None)
+                start = end + 1
+                continue
             size = int(out[start:end].split()[2])
-            yield out[end + 1 : end + 1 + size]
+            found.append(out[end + 1 : end + 1 + size])
             start = end + size + 2
+        return found
 
 
 class Checkout:
@@ -181,8 +210,8 @@ class Checkout:
     def __init__(self, folder: Path, branch: str, tip: str | None) -> None:
         self.folder, self.branch, self.tip = folder, branch, tip
 
-    def git(self, *arguments: str) -> bytes:
-        return run(self.folder, *arguments)
+    def git(self, *arguments: str, stdin: bytes | None = None) -> bytes:
+        return run(self.folder, *arguments, stdin=stdin)
 
     def commit(self, message: str) -> str:
         """Commit everything that changed, with a one-line message; return the commit id. Raises Conflict when nothing changed."""
@@ -203,7 +232,7 @@ class Checkout:
         branch = branch or self.branch
         references = [f"HEAD:refs/heads/{branch}"]
         leases = [f"--force-with-lease=refs/heads/{branch}:{expected or ''}"]
-        if expected is not None and not self._descends(expected):
+        if expected is not None and not Repository(self.folder).is_ancestor(expected, "HEAD"):
             raise Conflict(f"{branch} has history that this commit does not contain")
         if delete:
             references.append(f":refs/heads/{delete[0]}")
@@ -212,14 +241,12 @@ class Checkout:
             self.git("push", "-q", "--atomic", *leases, "origin", *references)
         except Unavailable as error:
             if "hook declined" in str(error):
-                raise Refused("push", f"the repository's own policy refuses it: {error}") from error
+                said = DECLINED.search(str(error))
+                why = (said["rule"], said["what"]) if said else ("push", f"a hook of the repository: {error}")
+                raise Refused(*why) from error
             if any(word in str(error) for word in RACED):
                 raise Conflict(f"{branch} was changed by somebody else meanwhile; run it again") from error
             raise
-
-    def _descends(self, commit: str) -> bool:
-        # a status, not an error: 1 says that it does not
-        return attempt(self.folder, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0
 
 
 def seed(bare: Path, models: Path) -> Repository:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from medtower.errors import NotFound, Unavailable
+from medtower.errors import DeadlineExceeded, NotFound, Unavailable
 
 AUTHOR, EMAIL = "Medtower", "medtower@localhost"
+QUARANTINE = ("GIT_QUARANTINE_PATH", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
+
+
+def quarantine() -> dict[str, str]:
+    """Where git keeps what is being pushed while a receiving hook decides (git-receive-pack(1), QUARANTINE ENVIRONMENT)."""
+    return {name: os.environ[name] for name in QUARANTINE if name in os.environ}
 
 
 def _environment() -> dict[str, str]:
@@ -31,8 +39,17 @@ def _environment() -> dict[str, str]:
     }
 
 
-def attempt(folder: Path, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    """Run git in `folder` and return what it did, whatever that was. Raises Unavailable without git, NotFound without the folder."""
+def attempt(
+    folder: Path,
+    *arguments: str,
+    stdin: bytes | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    seconds: float | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run git in `folder` and return what it did, whatever that was. `environment` is what it sees beside its own few variables.
+
+    Raises Unavailable without git, NotFound without the folder, DeadlineExceeded when it takes longer than `seconds`.
+    """
     options = (
         "-c",
         f"core.hooksPath={os.devnull}",
@@ -50,21 +67,29 @@ def attempt(folder: Path, *arguments: str, stdin: bytes | None = None) -> subpro
         return subprocess.run(
             ["git", *options, *arguments],
             cwd=folder,
-            env=_environment(),
+            env={**_environment(), **environment},
             input=stdin,
             capture_output=True,
             check=False,
+            timeout=seconds,
         )
+    except subprocess.TimeoutExpired as error:
+        raise DeadlineExceeded(f"git {arguments[0]}", error.timeout) from None
     except FileNotFoundError as error:
         if Path(folder).is_dir():
             raise Unavailable("git", "it is not installed; install the package git") from error
         raise NotFound("a folder", str(folder)) from error
 
 
-def run(folder: Path, *arguments: str, stdin: bytes | None = None) -> bytes:
+def run(
+    folder: Path,
+    *arguments: str,
+    stdin: bytes | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
     """Run git in `folder` and return its output. Raises Unavailable with git's own words."""
-    done = attempt(folder, *arguments, stdin=stdin)
+    done = attempt(folder, *arguments, stdin=stdin, environment=environment)
     if done.returncode:
-        words = " ".join(done.stderr.decode(errors="replace").split())[-400:]
+        words = " ".join(done.stderr.decode(errors="replace").split())[-1000:]
         raise Unavailable("git", f"git {arguments[0]} failed: {words}")
     return done.stdout

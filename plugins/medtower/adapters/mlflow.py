@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medtower.adapters import weights
+from medtower.adapters.weights_download import Artifacts
 from medtower.errors import MedtowerError, NotFound, Refused, Unavailable
 
 REQUIREMENTS = ["onnxruntime"]
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 TRIGGER = "medtower.trigger"
+LOGGED_MODEL = re.compile(r"models:/(m-[0-9a-f]+)")
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,17 @@ class Registry:
         parameters: Mapping[str, Any],
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
+        key: Path,
     ) -> RegisteredVersion:
         """Log one training run with its network and evidence files, and register it; the registry gives the next integer version.
 
-        The version comes last: whoever finds one finds all of its files. `tags` stand on the run and on the version.
+        The weights are signed with the private `key`, and the signature lies beside them. The version comes last: whoever finds one finds all
+        of its files. `tags` stand on the run and on the version.
         """
         import onnx as onnx_library
 
-        with self._session() as mlflow:
+        network = onnx_library.load(str(onnx))
+        with self._session() as mlflow, _signed(network, key) as signature:
             mlflow.set_experiment(model)
             with mlflow.start_run(run_name=f"train {model}", tags=dict(tags)) as run:
                 mlflow.log_params(dict(parameters))
@@ -67,11 +75,12 @@ class Registry:
                         str(path), artifact_path=str(Path(name).parent) if "/" in name else None
                     )
                 info = mlflow.onnx.log_model(
-                    onnx_library.load(str(onnx)),
+                    network,
                     name="model",
                     pip_requirements=REQUIREMENTS,
                     save_as_external_data=False,
                 )
+                mlflow.MlflowClient().log_model_artifact(info.model_id, str(signature))
                 return _register(mlflow, model, run.info.run_id, info.model_id, tags)
 
     def version(self, model: str, version: int) -> RegisteredVersion:
@@ -95,16 +104,40 @@ class Registry:
             first = min(found, key=lambda v: int(v.version), default=None)
             return RegisteredVersion(model, int(first.version), first.run_id) if first else None
 
-    def latest(self, model: str) -> RegisteredVersion | None:
-        """The registered version with the highest number; None when the model has none."""
-        with self._session() as mlflow:
-            found = mlflow.MlflowClient().search_model_versions(f"name='{model}'")
-            newest = max(found, key=lambda v: int(v.version), default=None)
-            return RegisteredVersion(model, int(newest.version), newest.run_id) if newest else None
-
     def fetch_weights(self, uri: str, to: Path) -> Path:
         """Download `model.onnx` of a `models:/name/version` URI into the folder `to`; return its path. The caller checks the digest."""
         return self._download(f"{uri}/model.onnx", to)
+
+    def warm_up(self) -> None:
+        """Import MLflow's client: seconds that no promotion should wait for."""
+        with self._session():
+            pass
+
+    def complete_weights(self, uri: str, to: Path, *, size: int, sha256: str) -> bytes:
+        """Complete the file `to` with the weights of a `models:/name/version` URI, `size` bytes with that `sha256`, and return their signature.
+
+        A download that broke off leaves its part in `to`, and is gone on with. Raises what `Artifacts.download` does, and Refused when they are
+        not signed. The caller verifies the signature.
+        """
+        source, artifacts = self._source(uri), Artifacts(self._uri)
+        artifacts.download(
+            f"{source}/model.onnx", to, size=size, sha256=sha256, label=uri.removeprefix("models:/")
+        )
+        try:
+            return artifacts.read(f"{source}/{weights.SIGNATURE}", weights.LARGEST_SIGNATURE)
+        except NotFound:
+            raise Refused(
+                weights.RULE, f"the weights of {uri} are not signed; train the version again"
+            ) from None
+
+    def _source(self, uri: str) -> str:
+        """The folder in the artifact store where the logged model of a registered version lies."""
+        name, _, version = uri.removeprefix("models:/").rpartition("/")
+        with self._session() as mlflow:
+            client = mlflow.MlflowClient()
+            source = str(client.get_model_version(name, version).source)
+            logged = LOGGED_MODEL.fullmatch(source)
+            return str(client.get_logged_model(logged[1]).artifact_location) if logged else source
 
     def fetch_file(self, run_id: str, name: str, to: Path) -> Path:
         """Download one evidence file of a run into the folder `to`."""
@@ -146,6 +179,18 @@ class Registry:
         if code in (None, "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
             return Unavailable("MLflow", f"no answer from {self._uri}; no version was registered")
         return Refused("registry", f"MLflow answered {code}")
+
+
+@contextlib.contextmanager
+def _signed(network: Any, key: Path) -> Iterator[Path]:
+    """The signature, in a file, over the bytes that MLflow will store of the ONNX `network`: it writes its own, not those that training wrote."""
+    import onnx
+
+    with tempfile.TemporaryDirectory(prefix="medtower-sign-") as folder:
+        stored, signature = Path(folder) / "model.onnx", Path(folder) / weights.SIGNATURE
+        onnx.save_model(network, str(stored))
+        signature.write_bytes(weights.sign(stored, key))
+        yield signature
 
 
 def _register(

@@ -1,4 +1,4 @@
-"""The durable spool: predictions and outcomes on this machine's disk, until the database has them.
+"""The durable spool: predictions, outcomes, failures and shadows on this machine's disk, until the database has them.
 
 SQLite in WAL mode with `synchronous=FULL`: a commit returns after the disk has it (https://sqlite.org/pragma.html#pragma_synchronous).
 One thread writes. Whatever waits when it comes round is committed as one transaction, so a group of requests shares one fsync.
@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from medtower import atomic_file
 from medtower.adapters import spool_tables as tables
-from medtower.domain.prediction import Outcome, Prediction
+from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
 from medtower.errors import Conflict, RecordUnavailable
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class Spool:
             path.touch(mode=0o600)
             self._writer: sqlite3.Connection | None = tables.create(connect(path))
             self._reader = connect(path)
-            _sync_folder(path.parent)
+            atomic_file.sync(path.parent)
         except (sqlite3.Error, OSError) as error:
             raise RecordUnavailable(f"{path} cannot be opened: {error}") from error
         self._thread = threading.Thread(target=self._write_groups, name="spool-writer", daemon=True)
@@ -100,13 +100,24 @@ class Spool:
 
     def record_outcomes(self, outcomes: Sequence[Outcome]) -> Future[None]:
         """Keep `outcomes`, all or none."""
-        contents = [outcome.model_dump_json() for outcome in outcomes]
-        return self._submit(lambda connection: tables.put_outcomes(connection, contents, time.time()))
+        rows = [("outcome", outcome.model_dump_json()) for outcome in outcomes]
+        return self._submit(lambda connection: tables.put(connection, rows, time.time()))
 
-    def dropped(self, upto: int) -> Future[None]:
-        """Forget what waits up to and including sequence number `upto`: the database has it."""
+    def note(self, *items: Failure | Shadowed) -> Future[None]:
+        """Keep what versions failed at or said in the shadow. Rows are kept in the order in which they are handed over."""
+        rows = [(tables.NAMES[type(item)], item.model_dump_json()) for item in items]
+        return self._submit(lambda connection: _note(connection, items, rows))
+
+    def opened(self) -> set[tuple[str, int, str]]:
+        """(model, version, digest) of the circuit breakers that have opened, in this process or one before it."""
+        with self._read() as connection:
+            return tables.breakers(connection)
+
+    def dropped(self, upto: int, refused: Mapping[int, str] | None = None) -> Future[None]:
+        """Forget what waits up to and including sequence number `upto`: the database has it. What it `refused` for good (sequence number: why)
+        is set aside in the table `rejected`."""
         return self._submit(
-            lambda connection: tables.drop(connection, upto, self._keep, time.time() - self._remember)
+            lambda connection: _dropped(connection, upto, refused or {}, self._keep, self._remember)
         )
 
     def probe(self) -> Future[None]:
@@ -232,6 +243,23 @@ def _record(connection: sqlite3.Connection, prediction: Prediction, content: str
     return Kept(answer, fresh=True)
 
 
+def _note(
+    connection: sqlite3.Connection, items: Sequence[Failure | Shadowed], rows: Sequence[tuple[str, str]]
+) -> None:
+    tables.put(connection, rows, time.time())
+    for item in items:
+        if isinstance(item, Failure) and item.opened:
+            tables.put_breaker(connection, item, time.time())
+
+
+def _dropped(
+    connection: sqlite3.Connection, upto: int, refused: Mapping[int, str], keep: int, remember: float
+) -> None:
+    now = time.time()
+    tables.set_aside(connection, refused, now)
+    tables.drop(connection, upto, keep, now - remember)
+
+
 def _standing(connection: sqlite3.Connection, request_id: str, body_sha256: str) -> str | None:
     there = tables.answer(connection, request_id)
     same = there[0] == body_sha256 if there else tables.used(connection, request_id, body_sha256)
@@ -247,11 +275,3 @@ def _standing(connection: sqlite3.Connection, request_id: str, body_sha256: str)
 def _fail(group: list[_Job], error: RecordUnavailable) -> None:
     for job in group:
         job.done.set_exception(error)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

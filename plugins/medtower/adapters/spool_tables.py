@@ -5,19 +5,34 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from medtower.domain.prediction import Outcome, Prediction
+from medtower.domain.prediction import Failure, Outcome, Prediction, Recorded, Shadowed
 
 # AUTOINCREMENT: a sequence number is never used again, also when the outbox was empty in between.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind TEXT NOT NULL CHECK (kind IN ('prediction', 'outcome')),
+    kind TEXT NOT NULL,
     content TEXT NOT NULL,
     spooled_at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS rejected (
+    sequence INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    content TEXT NOT NULL,
+    spooled_at REAL NOT NULL,
+    reason TEXT NOT NULL,
+    rejected_at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS breakers (
+    model TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    opened_at REAL NOT NULL,
+    PRIMARY KEY (model, version, digest)
 );
 CREATE TABLE IF NOT EXISTS answers (
     sequence INTEGER PRIMARY KEY,
@@ -33,6 +48,26 @@ CREATE TABLE IF NOT EXISTS used (
 );
 CREATE TABLE IF NOT EXISTS probe (one INTEGER PRIMARY KEY CHECK (one = 1), at REAL NOT NULL);
 """
+# An outbox of an earlier form took two kinds only. Its sequence goes on: `answers` and `used` hold numbers of rows that have left.
+WIDEN = """
+BEGIN IMMEDIATE;
+ALTER TABLE outbox RENAME TO narrow;
+CREATE TABLE outbox (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, content TEXT NOT NULL, spooled_at REAL NOT NULL
+);
+INSERT INTO outbox SELECT * FROM narrow;
+DELETE FROM sqlite_sequence WHERE name = 'outbox';
+INSERT INTO sqlite_sequence (name, seq) SELECT 'outbox', seq FROM sqlite_sequence WHERE name = 'narrow';
+DROP TABLE narrow;
+COMMIT;
+"""
+KINDS: dict[str, type[Recorded]] = {
+    "prediction": Prediction,
+    "outcome": Outcome,
+    "failure": Failure,
+    "shadow": Shadowed,
+}
+NAMES = {kind: name for name, kind in KINDS.items()}
 LOCK_SECONDS = 5.0
 DIGEST_BYTES = 16  # 2^-128 to take one id for another, at a quarter of the text's size
 FORGET_AT_ONCE = 5000
@@ -43,7 +78,7 @@ class Waiting:
     """One row that the database does not have yet."""
 
     sequence: int
-    item: Prediction | Outcome
+    item: Recorded
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -63,6 +98,9 @@ def create(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Make the tables where they are missing and return `connection`; closes it on sqlite3.Error."""
     try:
         connection.executescript(SCHEMA)
+        form = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'outbox'").fetchone()[0]
+        if "CHECK" in form:
+            connection.executescript(WIDEN)
         # a file that was written before `used` was there
         connection.create_function("short", 1, _short, deterministic=True)
         connection.execute(
@@ -112,12 +150,25 @@ def put_prediction(
     )
 
 
-def put_outcomes(connection: sqlite3.Connection, contents: Sequence[str], at: float) -> None:
-    """Add outcomes (JSON each) that wait for the database."""
+def put(connection: sqlite3.Connection, items: Iterable[tuple[str, str]], at: float) -> None:
+    """Add rows (kind, JSON) that wait for the database."""
     connection.executemany(
-        "INSERT INTO outbox (kind, content, spooled_at) VALUES ('outcome', ?, ?)",
-        [(content, at) for content in contents],
+        "INSERT INTO outbox (kind, content, spooled_at) VALUES (?, ?, ?)",
+        [(kind, content, at) for kind, content in items],
     )
+
+
+def put_breaker(connection: sqlite3.Connection, failure: Failure, at: float) -> None:
+    """Remember that this version's circuit breaker is open."""
+    connection.execute(
+        "INSERT OR IGNORE INTO breakers VALUES (?, ?, ?, ?)",
+        (failure.model, failure.version, failure.digest, at),
+    )
+
+
+def breakers(connection: sqlite3.Connection) -> set[tuple[str, int, str]]:
+    """(model, version, digest) of every circuit breaker that has opened."""
+    return set(connection.execute("SELECT model, version, digest FROM breakers"))
 
 
 def waiting(connection: sqlite3.Connection, limit: int) -> list[Waiting]:
@@ -125,8 +176,15 @@ def waiting(connection: sqlite3.Connection, limit: int) -> list[Waiting]:
     rows = connection.execute(
         "SELECT sequence, kind, content FROM outbox ORDER BY sequence LIMIT ?", (limit,)
     )
-    kinds: dict[str, type[Prediction] | type[Outcome]] = {"prediction": Prediction, "outcome": Outcome}
-    return [Waiting(sequence, kinds[kind].model_validate_json(content)) for sequence, kind, content in rows]
+    return [Waiting(sequence, KINDS[kind].model_validate_json(content)) for sequence, kind, content in rows]
+
+
+def set_aside(connection: sqlite3.Connection, refused: Mapping[int, str], at: float) -> None:
+    """Keep rows that the database refuses for good (`refused`: why, by sequence number), where nothing is shipped from."""
+    connection.executemany(
+        "INSERT OR IGNORE INTO rejected SELECT sequence, kind, content, spooled_at, ?, ? FROM outbox WHERE sequence = ?",
+        [(why, at, sequence) for sequence, why in refused.items()],
+    )
 
 
 def drop(connection: sqlite3.Connection, upto: int, keep: int, forget_before: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from itertools import pairwise
 from typing import Annotated, Literal, Self, get_args
@@ -136,7 +137,7 @@ def _interval(metric: Metric) -> str:
 
 
 class Drift(Part):
-    """How drift is judged: window, least n, false discovery rate, PSI bounds, windows in a row before it alarms."""
+    """How drift is judged: window, least n, false discovery rate, PSI bounds, and how many windows in a row, none overlapping another, before it alarms."""
 
     window_days: int = Field(7, ge=1, le=90)
     min_samples: int = Field(200, ge=30)
@@ -163,11 +164,20 @@ class Gates(Part):
 
 
 class Tracking(Part):
-    """Daily tracking: the window it looks at and the least labelled n for a number."""
+    """Daily tracking: the window it looks at, the least labelled n for a number, and how late ground truth comes."""
 
     window_days: int = Field(14, ge=1)
     min_labelled: int = Field(100, ge=10)
     label_delay_days: float = Field(7, ge=0)
+
+    @model_validator(mode="after")
+    def _labels_come_within_the_window(self) -> Self:
+        if self.label_delay_days >= self.window_days:
+            raise ValueError(
+                f"tracking: ground truth that comes {self.label_delay_days:g} days late is never due in a window of {self.window_days} days; "
+                f"write window_days: {math.floor(self.label_delay_days) + 1} or more"
+            )
+        return self
 
 
 class Retraining(Part):
@@ -176,6 +186,41 @@ class Retraining(Part):
     drop: float = Field(0.05, gt=0)
     window_days: int = Field(365, ge=7)
     min_labelled: int = Field(500, ge=50)
+
+
+class Margins(Part):
+    """How much worse than the incumbent a candidate may be shown to be at most (non-inferiority): `quality` on the primary metric (in its own
+    unit), `latency_ratio` on the latency quantile, `error_rate` as a difference of proportions, `disagreement` as the share of label-free
+    answers that fall on another side than the incumbent's."""
+
+    quality: float = Field(0.02, gt=0)
+    latency_ratio: float = Field(1.5, gt=1)
+    error_rate: float = Field(0.01, gt=0, lt=1)
+    disagreement: float = Field(0.15, gt=0, lt=1)
+
+
+class Rollout(Part):
+    """How a version takes over: `steps` in percent of patients, each held for `hold_hours`, after `shadow_hours` in the incumbent's shadow when
+    the evidence asks for it. A step needs `min_samples` effective requests per arm; all tests of one rollout together err with probability
+    `alpha` at most, however often they are read."""
+
+    steps: list[float] = [5, 10, 25, 50, 100]
+    hold_hours: float = Field(24, ge=0, le=24 * 90)
+    shadow_hours: float = Field(24, gt=0, le=24 * 90)
+    min_samples: int = Field(200, ge=20)
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    latency_quantile: float = Field(0.95, gt=0, lt=1)
+    margins: Margins = Margins()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.steps or any(a >= b for a, b in pairwise([0, *self.steps])) or self.steps[-1] != 100:
+            raise ValueError(
+                "rollout: steps must rise from above 0 and end with 100, as [5, 10, 25, 50, 100]"
+            )
+        if len(self.steps) > 19:
+            raise ValueError("rollout: at most 19 steps")
+        return self
 
 
 class Training(Part):
@@ -206,6 +251,7 @@ class Contract(Part):
     drift: Drift = Drift()
     gates: Gates
     retraining: Retraining = Retraining()
+    rollout: Rollout = Rollout()
     training: Training = Training()
     approvals: list[Role] = Field(default=list(ROLES), min_length=1)
     clinical_priority: Literal["routine", "urgent", "emergency"] = "routine"

@@ -1,8 +1,9 @@
-"""A prediction that left the house, and the ground truth that came later."""
+"""A prediction that left the house, the ground truth that came later, and what a version failed at or said in the shadow."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -42,3 +43,50 @@ class Outcome(BaseModel):
     observed_at: datetime
     arrived_at: datetime
     source: str = "registry"
+
+
+class Failure(BaseModel):
+    """One attempt at which a version gave no usable answer. The request may have been answered all the same, by the incumbent of a rollout.
+
+    `code` is the status that it would have been: 502 (nonsense), 503 (not there), 504 (too late), or 422 when a candidate's contract refuses what
+    its incumbent's accepts. A request that breaks every contract is the caller's mistake and no failure. `latency_ms` is how long the
+    attempt took. `opened`: with this failure the circuit breaker of the candidate opened, and no patient came to it any more.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request_id: str
+    model: str
+    version: int
+    digest: str
+    arm: Literal["current", "candidate"]
+    subject: str
+    event_time: datetime
+    code: Literal[422, 502, 503, 504]
+    latency_ms: float
+    opened: bool = False
+
+
+class Shadowed(BaseModel):
+    """What a version in the shadow made of a request that `current_version` answered; `prediction` is None when it failed at it.
+
+    `disagrees`: what the patient would have been told is materially another thing. A failure is no disagreement.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request_id: str
+    model: str
+    version: int
+    digest: str
+    subject: str
+    event_time: datetime
+    prediction: float | None
+    latency_ms: float
+    current_version: int
+    current_prediction: float
+    current_latency_ms: float
+    disagrees: bool
+
+
+Recorded = Prediction | Outcome | Failure | Shadowed

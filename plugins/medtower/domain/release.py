@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from medtower.domain.contract import Name, Role
+from medtower.domain.digest import Sha256
+from medtower.domain.rollout import Plan
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-SHA256 = re.compile(r"[0-9a-f]{64}")
 LARGEST = 2**53 - 1  # beyond it, RFC 8785 has no canonical form
 
 
@@ -26,7 +25,10 @@ Line = Annotated[str, Field(max_length=500), AfterValidator(_printable)]
 
 
 class Release(BaseModel):
-    """`release.yaml`: the version that should serve. `version: null` is the release of no model: the gateway answers 503 with `reason`."""
+    """`release.yaml`: the version that should serve, and the plan by which it takes over from `replaces`.
+
+    `version: null` is the release of no model: the gateway answers 503 with `reason`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,6 +36,7 @@ class Release(BaseModel):
     version: Version | None = None
     replaces: Version | None = None
     digest: Sha256 | None = None
+    rollout: Plan | None = None
     reason: Line
 
 
@@ -48,7 +51,10 @@ class BoundFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """`manifest.json`. Its RFC 8785 form's sha256 is the release digest. `files` lie beside it; `weights` lie at `weights_uri` in MLflow."""
+    """`manifest.json`. Its RFC 8785 form's sha256 is the release digest. `files` lie beside it; `weights` lie at `weights_uri` in MLflow.
+
+    `proposed_at` makes every proposal a digest of its own: what was rolled back comes back as another digest, which nobody has approved yet.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,8 +71,10 @@ class Manifest(BaseModel):
     approvals: list[Role] = Field(min_length=1)
     code_commit: str
     dependencies: dict[str, str]
+    rollout: Plan
     reason: Line
     created_at: datetime
+    proposed_at: datetime
 
 
 class Statement(BaseModel):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from medtower import atomic_file
 from medtower.domain.contract import Contract, Input
 from medtower.domain.disclaimer import DISCLAIMER
 from medtower.errors import InvalidInput
@@ -43,11 +44,8 @@ def write(
         if shown
         else "<html><body></body></html>"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
     head, tag, body = page.partition("<body>")  # were the tag ever missing, the banner would stand at the end
-    draft.write_text(head + tag + _banner(contract, left_out) + body, encoding="utf-8")
-    draft.replace(path)
+    atomic_file.write(path, head + tag + _banner(contract, left_out) + body)
 
 
 def _sample(window: NDArray[np.floating]) -> NDArray[np.floating]:

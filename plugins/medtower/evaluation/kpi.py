@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from medtower.domain.contract import Kpi
+from medtower.domain.contract import Contract, Kpi
 from medtower.domain.estimate import Estimate, Status
-from medtower.domain.metric import Metric
+from medtower.domain.metric import METRICS, Metric
+
+
+def judge(contract: Contract, estimate: Estimate) -> Status:
+    """`status` against what `contract` promises of the metric, as a KPI or a service level; OK when it promises nothing and the value is known."""
+    promised = contract.kpis.get(estimate.metric) or contract.service_levels.get(estimate.metric)
+    if promised is None:
+        return Status.OK if estimate.known else Status.INSUFFICIENT
+    return status(estimate, promised, METRICS[estimate.metric])
 
 
 def status(estimate: Estimate, kpi: Kpi, metric: Metric) -> Status:

@@ -45,13 +45,15 @@ def create(settings: Settings, *, sink: Sink | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(parts: Parts, sink: Sink | None) -> AsyncIterator[None]:
-    shipper = Shipper(parts.record.spool, sink, parts.metrics.shipped.inc) if sink else None
+    shipper = Shipper(parts.record.spool, sink, parts.metrics) if sink else None
     if shipper:
         shipper.start()
     try:
         yield
     finally:  # the server has let the requests in flight finish before it comes here
+        await parts.shadowing.close()
         if shipper:
             await asyncio.to_thread(shipper.stop)
         await parts.triton.close()
+        await parts.trial.close()
         await asyncio.to_thread(parts.record.spool.close)

@@ -26,23 +26,25 @@ BINARY_HEADER = "Inference-Header-Content-Length"
 class Triton:
     """A client of the server at `url` (host:port). It always names the version: an unversioned request goes to whatever was loaded last."""
 
-    def __init__(self, url: str, *, deadline: float = DEADLINE) -> None:
-        self._deadline = deadline
+    def __init__(self, url: str, *, deadline: float = DEADLINE, connections: int = CONNECTIONS) -> None:
+        self.deadline = deadline
         base = url if "://" in url else f"http://{url}"
-        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         # trust_env: a proxy for the outside world must never see a patient's row
         self._http = httpx.AsyncClient(base_url=base, limits=limits, timeout=deadline, trust_env=False)
 
-    async def infer(self, model: str, version: int, row: array[float]) -> float:
-        """The prediction for `row` (float32 [inputs], NaN = missing).
+    async def infer(
+        self, model: str, version: int, row: array[float], *, seconds: float | None = None
+    ) -> float:
+        """The prediction for `row` (float32 [inputs], NaN = missing), within `seconds` (the client's deadline when None).
 
         Raises NotFound when Triton does not serve the version (it took nothing, so another version may be tried), Unavailable when it
         cannot be reached, DeadlineExceeded when it does not answer in time, ModelMisbehaved when what comes back is no finite [1, 1] float32.
         """
         header = json.dumps(_request(len(row))).encode()
-        reply = await self._post(
-            f"/v2/models/{model}/versions/{version}/infer", header + _little_endian(row), len(header)
-        )
+        path = f"/v2/models/{model}/versions/{version}/infer"
+        limit = self.deadline if seconds is None else seconds
+        reply = await self._post(path, header + _little_endian(row), len(header), limit)
         if reply.status_code != 200:
             raise _refusal(model, version, reply)
         try:
@@ -63,13 +65,13 @@ class Triton:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def _post(self, path: str, content: bytes, header_length: int) -> httpx.Response:
+    async def _post(self, path: str, content: bytes, header_length: int, seconds: float) -> httpx.Response:
         headers = {BINARY_HEADER: str(header_length), "Content-Type": "application/octet-stream"}
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(seconds):
                 return await self._http.post(path, content=content, headers=headers)
         except (TimeoutError, httpx.TimeoutException):
-            raise DeadlineExceeded("Triton", self._deadline) from None
+            raise DeadlineExceeded("Triton", round(seconds, 3)) from None
         except httpx.HTTPError as error:
             raise Unavailable("Triton", f"no answer ({type(error).__name__})") from None
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from medtower.domain.routing import Arm
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 2.0, 5.0)
 UNKNOWN = "unknown"
@@ -40,6 +44,32 @@ class Metrics:
             "medtower_spool_writable", "1 when the last write reached the disk", registry=registry
         )
         self.shipped = Counter("medtower_shipped", "Rows moved to the database", registry=registry)
+        self.rejected = Counter(
+            "medtower_rejected", "Rows that the database refuses for good, set aside", registry=registry
+        )
+        self.duplicates = Counter(
+            "medtower_duplicate_requests",
+            "Answers whose request id is on record for another body",
+            registry=registry,
+        )
+        self._arm_requests = Counter(
+            "medtower_arm_requests",
+            "Requests that came to an arm (outcome: answered, failed)",
+            (*labels, "arm", "outcome"),
+            registry=registry,
+        )
+        self._shadow = Counter(
+            "medtower_shadow",
+            "Copies for a version in the shadow (result: agree, disagree, failed, shed)",
+            (*labels, "result"),
+            registry=registry,
+        )
+        self._breaker_open = Gauge(
+            "medtower_breaker_open",
+            "1 when the incumbent takes this candidate's patients",
+            labels,
+            registry=registry,
+        )
         self.routing_age = Gauge(
             "medtower_routing_age_seconds", "Since the reconciler confirmed routing", registry=registry
         )
@@ -55,6 +85,20 @@ class Metrics:
         self.predictions.labels(model, str(version)).inc()
         if review:
             self.human_review.labels(model, str(version)).inc()
+
+    def asked(self, model: str, version: int, arm: str, outcome: str) -> None:
+        """Count one attempt of an arm."""
+        self._arm_requests.labels(model, str(version), arm, outcome).inc()
+
+    def shadowed(self, model: str, version: int, result: str) -> None:
+        """Count one copy for a version in the shadow."""
+        self._shadow.labels(model, str(version), result).inc()
+
+    def breakers(self, candidates: Iterable[tuple[str, Arm]], is_open: Callable[[str, Arm], bool]) -> None:
+        """Show the breakers of the rollouts that are under way, and of no other."""
+        self._breaker_open.clear()
+        for model, arm in candidates:
+            self._breaker_open.labels(model, str(arm.version)).set(is_open(model, arm))
 
     def text(self) -> bytes:
         """The exposition format (https://prometheus.io/docs/instrumenting/exposition_formats/)."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
 from medtower.adapters.spool import Kept, Spool
-from medtower.domain.prediction import Outcome, Prediction
+from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
 from medtower.errors import RecordUnavailable
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 DEADLINE = 5.0
+PATIENCE = 0.5
 
 
 class Record:
@@ -32,6 +35,19 @@ class Record:
     async def keep_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         await self._durable(self.spool.record_outcomes(outcomes))
 
+    def note(self, *items: Failure | Shadowed) -> Future[None]:
+        """Hand over what versions failed at or said in the shadow. It raises nothing: what cannot be kept is logged, and the caller's answer is what
+        it would have been."""
+        noted = self.spool.note(*items)
+        noted.add_done_callback(lambda done: _complain(done, items))
+        return noted
+
+    async def settled(self, noted: Future[None]) -> None:
+        """Return when it is on the disk or never will be, after half a second at the latest: an error is not held up for its record."""
+        waiter = asyncio.wrap_future(noted)
+        waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait({waiter}, timeout=PATIENCE)
+
     async def probe(self) -> None:
         """Write one row: the only honest way to know that the next prediction can be kept."""
         await self._durable(self.spool.probe())
@@ -42,3 +58,10 @@ class Record:
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             raise RecordUnavailable(f"the disk did not answer within {self._deadline:g} s") from None
+
+
+def _complain(done: Future[None], items: Sequence[Failure | Shadowed]) -> None:
+    if (error := done.exception()) is not None:
+        first = items[0]
+        extra = {"model": first.model, "version": first.version, "count": len(items), "reason": str(error)}
+        log.error("what a rollout is judged by could not be kept", extra=extra)

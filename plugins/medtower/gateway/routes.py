@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse, Response
 
 from medtower.errors import RecordUnavailable, Unavailable
@@ -17,7 +18,7 @@ from medtower.gateway.access import FromHere, WithKey
 from medtower.gateway.answers import Accepted, Answer, ModelCard, Models, OutcomeReport, Problem, Question
 from medtower.gateway.body import read, strict_json
 from medtower.gateway.parts import Parts
-from medtower.gateway.predict import predict
+from medtower.gateway.predict import copied, predict
 
 log = logging.getLogger(__name__)
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -75,8 +76,9 @@ async def post_predict(model: str, request: Request) -> Response:
     parts: Parts = request.app.state.parts
     seen = request.state.seen
     seen.model = parts.routing.route(model).model
-    answer = await predict(parts, seen.model, await read(request), seen)
-    return Response(answer, media_type="application/json")
+    answered = await predict(parts, seen.model, await read(request), seen)
+    after = BackgroundTask(copied, parts, answered)  # the framework runs it once the answer has left
+    return Response(answered.answer, media_type="application/json", background=after)
 
 
 async def post_outcomes(request: Request) -> Response:
@@ -133,6 +135,7 @@ async def metrics(request: Request) -> Response:
         gauges.spool_writable.set(1)
     except RecordUnavailable:
         gauges.spool_writable.set(0)
+    gauges.breakers(parts.routing.candidates(), parts.breakers.is_open)
     gauges.routing_age.set(parts.routing.age(time.time()))
     gauges.triton_up.set(await parts.triton.ready())
     return Response(gauges.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})

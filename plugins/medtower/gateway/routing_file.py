@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from medtower.domain.contract import Contract
-from medtower.domain.routing import Route, RoutingTable
+from medtower.domain.routing import Arm, Route, RoutingTable
 from medtower.errors import MedtowerError, NotFound, Unavailable
 from medtower.serving import routing
 
@@ -38,6 +38,16 @@ class RoutingFile:
         except Unavailable:
             return {}
         return {name: route.arms[0].contract for name, route in routes.items() if route.arms}
+
+    def candidates(self) -> list[tuple[str, Arm]]:
+        """The candidate of every rollout that is under way, with its model; none while no table could be read."""
+        try:
+            routes = self.table().routes
+        except Unavailable:
+            return []
+        return [
+            (name, arm) for name, route in routes.items() for arm in route.arms if arm.name == "candidate"
+        ]
 
     def table(self) -> RoutingTable:
         """The newest table that could be read. Raises Unavailable when there was none."""

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from medtower import log as logs
 from medtower.adapters.postgres.predictions import PredictionStore
-from medtower.domain.prediction import Outcome, Prediction
+from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
 from medtower.errors import MedtowerError, PortTaken
 from medtower.gateway.app import create
 from medtower.settings import Settings, settings
@@ -32,11 +32,18 @@ class PostgresSink:
     def _store(self) -> PredictionStore:
         return PredictionStore(self._dsn)
 
-    def write(self, predictions: Sequence[Prediction]) -> None:
-        self._store.write(list(predictions))
+    def write(self, predictions: Sequence[Prediction]) -> Sequence[str]:
+        fresh = self._store.write(predictions)
+        return self._store.reused(predictions) if fresh < len(predictions) else []
 
     def outcomes(self, outcomes: Sequence[Outcome]) -> None:
-        self._store.write_outcomes(list(outcomes))
+        self._store.write_outcomes(outcomes)
+
+    def failures(self, failures: Sequence[Failure]) -> None:
+        self._store.write_failures(failures)
+
+    def shadows(self, shadows: Sequence[Shadowed]) -> None:
+        self._store.write_shadows(shadows)
 
 
 def main() -> None:

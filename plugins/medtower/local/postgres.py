@@ -16,9 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-import psycopg2
-
-from medtower.adapters.postgres.cluster import create
+from medtower.adapters.postgres.cluster import create, data_directory
 from medtower.errors import Conflict, DeadlineExceeded, DiskFull, NotFound, Unavailable
 from medtower.local.postgres_place import (
     binaries,
@@ -102,7 +100,7 @@ def wait(
     while time.monotonic() < deadline:
         if not alive():
             raise Unavailable("postgres", "the process ended before it answered; its log says why")
-        if found := _data_directory(dsn_superuser):
+        if found := data_directory(dsn_superuser):
             if found.resolve() != data.resolve():
                 raise Conflict("another Postgres answers on this port; choose another port or stop it")
             return
@@ -194,20 +192,6 @@ def _initdb(server: Path, target: Path, password: str) -> None:
 
 def _environment() -> dict[str, str]:
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-
-
-def _data_directory(dsn_superuser: str) -> Path | None:
-    try:
-        connection = psycopg2.connect(dsn_superuser, connect_timeout=5)
-    except psycopg2.OperationalError:
-        return None
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("show data_directory")
-            row = cursor.fetchone()
-            return Path(row[0]) if row else None
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,10 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from medtower import atomic_file
+from medtower.adapters import weights
 from medtower.errors import Conflict, NotFound
+from medtower.settings import Settings
 
 # each under a supervisor of its own: what ends takes its group with it and no other
 GROUPS = ("postgres", "triton", "mlflow", "serving", "watchers", "airflow")
@@ -71,19 +73,8 @@ class Credentials(BaseModel):
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write `text` so that no other user can read it at any moment, and a reader sees the old or the new file, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write `text` whole or not at all, and so that no other user can read it at any moment."""
+    atomic_file.write(path, text, mode=0o600)
 
 
 def credentials(home: Path) -> Credentials:
@@ -97,6 +88,12 @@ def credentials(home: Path) -> Credentials:
     )
     write_private(path, made.model_dump_json(indent=2))
     return made
+
+
+def weights_keys(home: Path) -> None:
+    """Have the key pair of this home that signs weights, and verifies them (the places that Settings know)."""
+    chosen = Settings.model_construct(home=home)  # its own places, whatever this process was told
+    weights.generate(chosen.path("weights_key"), chosen.path("weights_pub"))
 
 
 def save(state: TowerState) -> None:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from medtower.adapters import git
+from medtower.adapters import git, git_hook
 from medtower.adapters.postgres.migrate import migrate
 from medtower.errors import Conflict, DeadlineExceeded, DiskFull, NotFound, ProcessDied
 from medtower.local import airflow, health, ports, postgres, processes, prometheus, state, supervisor, triton
@@ -78,6 +78,7 @@ def up(home: Path, progress: Progress = lambda _: None, *, groups: Sequence[str]
         groups=tuple(group for group in GROUPS if group in groups and (watched or group != "watchers")),
     )
     secrets = state.credentials(home)
+    state.weights_keys(home)
     state.save(tower)
     try:
         _start(tower, secrets, progress)
@@ -130,10 +131,16 @@ def _migrate_airflow(
 
 
 def prepare_repository(tower: TowerState) -> None:
-    """Seed the tower's own bare repository from the checkout's triton_models/ (the checkout itself is never written to), and an empty trust root."""
+    """Seed the tower's own bare repository from the checkout's triton_models/ (the checkout itself is never written to), put the release
+    policy at its door, and make an empty trust root."""
     repository = tower.home / "models.git"
     if not repository.exists():
         git.seed(repository, tower.source / "triton_models")
+    git_hook.install(
+        git.Repository(repository),
+        [str(processes.BIN / "medtower"), "check", "--pre-receive"],
+        {"MEDTOWER_HOME": str(tower.home)},
+    )
     trust = tower.home / "trust" / "allowed_signers"
     trust.parent.mkdir(exist_ok=True)
     trust.touch()

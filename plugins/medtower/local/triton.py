@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from medtower import atomic_file
 from medtower.errors import NotFound, Unavailable
 
 ENVIRONMENT = Path(".venv-triton")
@@ -120,8 +120,4 @@ def _place(source: Path, target: Path, mode: int | None = None) -> None:
     """Copy through a temporary name: a running server keeps the file it has open, and never sees half of one."""
     if target.exists() and target.read_bytes() == source.read_bytes():
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copyfile(source, temporary)
-    temporary.chmod(mode or 0o644)
-    temporary.replace(target)
+    atomic_file.write(target, source.read_bytes(), mode=mode or 0o644)

@@ -6,13 +6,14 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from medtower.domain.contract import Contract
 from medtower.domain.release import BoundFile, Manifest
+from medtower.domain.rollout import Plan
 from medtower.domain.verdict import Decision, Verdict
 from medtower.errors import DigestMismatch, GateFailed, NotFound, Refused
 from medtower.releases import canonical, plain_yaml
@@ -54,6 +55,7 @@ def build(
     weights: Path,
     files: Mapping[str, bytes],
     provenance: Provenance,
+    plan: Plan,
 ) -> Manifest:
     """Write the dossier into `folder` (must not exist) and return its manifest. `files` must be exactly BOUND.
 
@@ -78,8 +80,10 @@ def build(
         approvals=contract.approvals,
         code_commit=provenance.code_commit,
         dependencies=dict(provenance.dependencies),
+        rollout=plan,
         reason=provenance.reason,
         created_at=provenance.created_at,
+        proposed_at=datetime.now(UTC).replace(microsecond=0),
     )
     (folder / MANIFEST).write_bytes(render(manifest))
     verify(folder)

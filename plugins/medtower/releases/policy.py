@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 
 from medtower.domain.contract import ROLES, Role, check_model_name
 from medtower.domain.release import Manifest, Release
 from medtower.errors import DigestMismatch, Refused
-from medtower.releases import approvals, canonical, dossier, release_file
+from medtower.releases import approvals, canonical, dossier, release_file, steps, traffic_file
 
 MODEL_FILES = frozenset(
     {
@@ -19,24 +20,34 @@ MODEL_FILES = frozenset(
         "kustomization.yaml",
         "model.yaml",
         release_file.NAME,
-        "traffic.yaml",
+        traffic_file.NAME,
+        traffic_file.SIGNATURE,
     }
 )
 VERSION = re.compile(r"[1-9][0-9]*")
 
 
 def verify(
-    model_folder: Path, allowed_signers: Path, environment: str, required: Collection[Role] = ROLES
+    model_folder: Path,
+    allowed_signers: Path,
+    environment: str,
+    required: Collection[Role] = ROLES,
+    *,
+    at: datetime | None = None,
 ) -> tuple[Release, Manifest | None]:
     """Return what the folder releases and the verified manifest, or (release, None) for the release of no model.
 
-    `required` are the roles that this tower asks for: a dossier may ask for more, but never decides that fewer are enough. Raises Refused and its kin, NameInvalid, NotFound. Offline: no network, no MLflow, no git.
+    `required` are the roles that this tower asks for: a dossier may ask for more, but never decides that fewer are enough. `at` (aware) is
+    when the keys must be valid, as somebody trusted knows it; None is now. Raises Refused and its kin, NameInvalid, NotFound. Offline: no
+    network, no MLflow, no git.
     """
     release, manifest = evidence(model_folder)
     if manifest is not None:
         check_roles(manifest.model, manifest.approvals, required)
         folder = dossier_of(model_folder, manifest.version)
-        approvals.verify(folder, manifest, allowed_signers, environment)
+        approvals.verify(folder, manifest, allowed_signers, environment, at=at)
+        if traffic := traffic_file.verify(model_folder, allowed_signers, at=at):
+            steps.check(release, traffic)
     return release, manifest
 
 
@@ -48,6 +59,7 @@ def evidence(model_folder: Path) -> tuple[Release, Manifest | None]:
     release = release_file.read(model_folder)
     if release.version is None:
         return release, None
+    release_file.check_form(model_folder, release)
     folder = dossier_of(model_folder, release.version)
     manifest = dossier.verify(folder)
     _check_agreement(release, manifest)
@@ -76,7 +88,7 @@ def _check_agreement(release: Release, manifest: Manifest) -> None:
         raise DigestMismatch(
             f"{release.model}/dossiers/{release.version}/manifest.json", str(release.digest), digest
         )
-    for name in ("model", "version", "replaces", "reason"):
+    for name in ("model", "version", "replaces", "rollout", "reason"):
         ours, signed = getattr(release, name), getattr(manifest, name)
         if ours != signed:
             raise Refused(

@@ -13,6 +13,7 @@ from medtower.releases import plain_yaml
 
 NAME = "release.yaml"
 LARGEST_BYTES = 8192
+PLAIN = (str, int, type(None))
 
 
 def parse(content: bytes | None, model: str) -> Release:
@@ -31,8 +32,13 @@ def parse(content: bytes | None, model: str) -> Release:
 def _parse(content: bytes, model: str) -> Release:
     try:
         value = plain_yaml.load(content, largest=LARGEST_BYTES)
-        if not isinstance(value, dict) or not all(v is None or type(v) in (str, int) for v in value.values()):
-            raise plain_yaml.NotPlain("holds something else than lines `name: text, number or null`")
+        # pydantic would take `version: true` for 1
+        if not isinstance(value, dict) or any(
+            type(v) not in PLAIN for k, v in value.items() if k != "rollout"
+        ):
+            raise plain_yaml.NotPlain(
+                "holds something else than lines `name: text, number or null`, and `rollout`"
+            )
         return Release.model_validate(value)
     except plain_yaml.NotPlain as error:
         why = str(error)
@@ -50,6 +56,12 @@ def read(folder: Path) -> Release:
     if path.exists() and not path.is_file():
         raise Refused("release", f"{folder.name}/{NAME} is no plain file")
     return parse(path.read_bytes() if path.exists() else None, folder.name)
+
+
+def check_form(folder: Path, release: Release) -> None:
+    """Raise Refused unless `folder`/release.yaml is `release` in the form that `render` writes: every byte of it was approved."""
+    if (folder / NAME).read_bytes() != render(release):
+        raise Refused("release", f"{folder.name}/{NAME} is not in the form it was written in; restore it")
 
 
 def render(release: Release) -> bytes:

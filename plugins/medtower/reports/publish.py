@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from medtower import atomic_file
 from medtower.reports.render import render
 
 INDEX = "index.html"
@@ -15,10 +15,7 @@ INDEX = "index.html"
 def publish(folder: Path, name: str, template: str, **context: Any) -> Path:
     """Render `template` to `folder`/`name` and return its path. Raises OSError when the disk is full; the old page stays then."""
     path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(render(template, **context), encoding="utf-8")
-    temporary.replace(path)
+    atomic_file.write(path, render(template, **context))
     return path
 
 

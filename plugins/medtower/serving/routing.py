@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import tempfile
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from medtower import atomic_file
 from medtower.domain.routing import Arm, Route, RoutingTable
 from medtower.errors import ModelMisbehaved, NotFound, Unavailable
 
@@ -60,7 +59,7 @@ def publish(path: Path, table: RoutingTable) -> dict[str, str]:
         RoutingTable.model_validate_json(content)
     except ValueError as error:
         raise Unavailable("routing table", "what would be published cannot be read back") from error
-    _write(path, content)
+    atomic_file.write(path, content, mode=0o644)
     return withheld
 
 
@@ -72,26 +71,6 @@ def _readable(table: RoutingTable) -> tuple[RoutingTable, dict[str, str]]:
         except ModelMisbehaved as error:
             routes[model], withheld[model] = Route(model=model, reason=str(error)), str(error)
     return table.model_copy(update={"routes": routes}), withheld
-
-
-def _write(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself is durable only once the folder is
-    finally:
-        os.close(folder)
 
 
 def choose(route: Route, subject: str) -> Arm:

@@ -11,15 +11,15 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from medtower import atomic_file
 from medtower.domain.contract import check_model_name
 from medtower.errors import DigestMismatch, DiskFull, NotFound, Refused
 
 WEIGHTS = "model.onnx"
 CONFIG = "config.pbtxt"
+STAGED, QUARANTINE, UNFINISHED = "staged-", "quarantine-", "unfinished-"
 
 
 def sha256(path: Path) -> str:
@@ -46,9 +46,11 @@ class Store:
         return self.folder(model) / str(version) / WEIGHTS
 
     def tidy(self) -> None:
-        """Remove what a killed process left half-fetched. Only for the one holder of the reconciler's lock."""
-        for leftover in self._beside.glob("staged-*"):
+        """Remove what a killed process left half-placed; what it half-fetched is gone on with. Only for the one holder of the reconciler's lock."""
+        for leftover in self._beside.glob(f"{STAGED}*"):
             shutil.rmtree(leftover)
+        for leftover in self._beside.glob(f".{CONFIG}.*"):
+            leftover.unlink()
 
     def models(self) -> list[str]:
         return sorted(p.name for p in self.root.iterdir() if p.is_dir())
@@ -89,43 +91,66 @@ class Store:
         if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
             raise Refused("store", f"{name} is a link, not a plain file; remove it")
 
-    @contextmanager
-    def staged(self, needed_bytes: int) -> Iterator[Path]:
-        """A fresh place to put weights before `place`. Raises DiskFull when the disk has no room for `needed_bytes`."""
-        free = shutil.disk_usage(self._beside).free
-        if free < needed_bytes * 1.05 + 16 * 2**20:
-            raise DiskFull(self.root, needed_bytes // 2**20 + 17, free // 2**20)
-        folder = Path(tempfile.mkdtemp(prefix="staged-", dir=self._beside))
-        try:
-            yield folder / WEIGHTS
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    def unfinished(self, model: str, version: int, expected: str, needed_bytes: int) -> Path:
+        """The file to fetch weights with the sha256 `expected` into, outside of Triton's sight; it may hold a first part from before.
 
-    def place(self, model: str, version: int, staged: Path, expected: str) -> None:
-        """Put the staged weights at their place, whole or not at all. Raises DigestMismatch; a directory in the way goes to quarantine."""
-        self._check_plain_staged(staged)
-        if (actual := sha256(staged)) != expected:
-            raise DigestMismatch(f"{model}/{version}/{WEIGHTS} as fetched", expected, actual)
-        staged.chmod(0o444)
-        staged.parent.chmod(0o755)
-        _sync(staged)
-        _sync(staged.parent)
-        folder = self.folder(model)
-        folder.mkdir(exist_ok=True)
-        if self.has(model, version):
-            self.quarantine(model, version)
-        staged.parent.rename(folder / str(version))
-        _sync(folder)
+        Raises DiskFull when the disk has no room for `needed_bytes`.
+        """
+        path = self._beside / f"{UNFINISHED}{check_model_name(model)}-{version}-{expected[:16]}"
+        there = path.stat().st_size if path.is_file() else 0
+        free = shutil.disk_usage(self._beside).free
+        if free < (needed_bytes - there) * 1.05 + 16 * 2**20:
+            raise DiskFull(self.root, (needed_bytes - there) // 2**20 + 17, free // 2**20)
+        return path
+
+    def place(self, model: str, version: int, fetched: Path, expected: str) -> None:
+        """Move the file `fetched` to the version's place, whole or not at all. Raises DigestMismatch; a directory in the way goes to quarantine."""
+        staged = Path(tempfile.mkdtemp(prefix=STAGED, dir=self._beside)) / WEIGHTS
+        try:
+            fetched.rename(staged)
+            self._check_staged(staged, f"{model}/{version}/{WEIGHTS} as fetched", expected)
+            staged.chmod(0o444)
+            staged.parent.chmod(0o755)
+            atomic_file.sync(staged)
+            atomic_file.sync(staged.parent)
+            folder = self.folder(model)
+            folder.mkdir(exist_ok=True)
+            if self.has(model, version):
+                self.quarantine(model, version)
+            staged.parent.rename(folder / str(version))
+        finally:
+            shutil.rmtree(staged.parent, ignore_errors=True)
+        atomic_file.sync(folder)
         self._known[model, version] = (_identity(self.weights(model, version)), expected)
 
-    def _check_plain_staged(self, staged: Path) -> None:
+    def remove(self, model: str, version: int) -> None:
+        """Delete a version: out of Triton's sight by one rename, then for good."""
+        gone = Path(tempfile.mkdtemp(prefix=STAGED, dir=self._beside))
+        (self.folder(model) / str(version)).rename(gone / str(version))
+        self._known.pop((model, version), None)
+        shutil.rmtree(gone)
+
+    def versions(self, model: str) -> list[int]:
+        """The versions that have a place in the store, sound or not."""
+        folder = self.folder(model)
+        names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def aside(self, older_than: float) -> list[Path]:
+        """What lies in quarantine, or half-fetched, untouched since `older_than` (seconds since the epoch)."""
+        found = [p for kind in (QUARANTINE, UNFINISHED) for p in self._beside.glob(f"{kind}*")]
+        return sorted(p for p in found if p.lstat().st_mtime < older_than)
+
+    def _check_staged(self, staged: Path, name: str, expected: str) -> None:
         info = staged.lstat()
-        if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1 or len(list(staged.parent.iterdir())) != 1:
+        if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
             raise Refused("store", "what was fetched is not one plain file")
+        if (actual := sha256(staged)) != expected:
+            raise DigestMismatch(name, expected, actual)
 
     def quarantine(self, model: str, version: int) -> Path:
         """Move the version out of Triton's sight, for whoever investigates; return where it went."""
-        place = Path(tempfile.mkdtemp(prefix=f"quarantine-{model}-{version}-", dir=self._beside)) / str(
+        place = Path(tempfile.mkdtemp(prefix=f"{QUARANTINE}{model}-{version}-", dir=self._beside)) / str(
             version
         )
         (self.folder(model) / str(version)).rename(place)
@@ -139,24 +164,10 @@ class Store:
 
     def write_config(self, model: str, text: str) -> None:
         """Replace config.pbtxt by a rename, with the current mtime also when the text is the same: only that makes Triton look again."""
-        folder = self.folder(model)
-        folder.mkdir(exist_ok=True)
-        temporary = self._beside / f"{model}.{CONFIG}"
-        temporary.write_text(text)
-        _sync(temporary)
-        temporary.replace(folder / CONFIG)
-        _sync(folder)
+        atomic_file.write(self.folder(model) / CONFIG, text, drafts=self._beside)
 
 
 def _identity(path: Path) -> tuple[int, ...]:
     """Changes whenever the bytes do; ctime cannot be set back by a program."""
     info = path.lstat()
     return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from medtower import atomic_file
 from medtower.domain.inference import TENSOR_IN, TENSOR_OUT
 from medtower.errors import InvalidInput, ModelMisbehaved
 from medtower.training.policy import inspect
@@ -50,14 +51,9 @@ def export(module: torch.nn.Module, inputs: int, path: Path) -> None:
             output_names=[TENSOR_OUT],
             dynamic_axes={TENSOR_IN: {0: "batch"}, TENSOR_OUT: {0: "batch"}},
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    try:
+    with atomic_file.draft(path) as draft:
         draft.write_bytes(buffer.getvalue())
         inspect(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def parity(module: torch.nn.Module, path: Path, x: NDArray[np.floating], tolerance: float) -> float:

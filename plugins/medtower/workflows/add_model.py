@@ -8,10 +8,10 @@ from pathlib import Path
 from medtower.adapters import contracts
 from medtower.adapters.git import Repository
 from medtower.domain.release import Release
-from medtower.releases import release_file
+from medtower.releases import kustomization, release_file
 from medtower.workflows import model_tree
 
-WRITTEN_BY_PEOPLE = ("model.yaml", "cohort.yaml", "kustomization.yaml")
+WRITTEN_BY_PEOPLE = ("model.yaml", "cohort.yaml", kustomization.NAME)
 
 
 def add_model(repository: Repository, folder: Path) -> str | None:
@@ -31,7 +31,8 @@ def _add(repository: Repository, folder: Path, name: str) -> str | None:
         known = target.exists()
         target.mkdir(parents=True, exist_ok=True)
         for file in WRITTEN_BY_PEOPLE:
-            if (folder / file).is_file():
+            # a proposal keeps the kustomization of a model that is there: it names the evidence of what is released
+            if (folder / file).is_file() and not (file == kustomization.NAME and (target / file).exists()):
                 shutil.copyfile(folder / file, target / file)
         if not (target / release_file.NAME).exists():
             release = Release(model=name, reason="no version released yet")

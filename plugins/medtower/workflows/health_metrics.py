@@ -57,6 +57,7 @@ class HealthCollector(Collector):
             *_performance(rows),
             self._drifted(models, serving),
             self._alarms(models, serving),
+            self._rollbacks(),
             self._tasks(),
         ]
 
@@ -91,6 +92,18 @@ class HealthCollector(Collector):
         for model in sorted(known):
             alarm.add_metric([model], model in drifting)
         return alarm
+
+    def _rollbacks(self) -> GaugeMetricFamily:
+        opened = GaugeMetricFamily(
+            "medtower_rollback_open_timestamp_seconds",
+            "When the oldest rollback that is not validated yet was seen",
+            labels=["model"],
+        )
+        waiting = [i for i in incidents.find(self._database, only_open=True) if i.kind == "rollback"]
+        # oldest first: the first of a model stands
+        for incident in {i.model: i for i in reversed(waiting)}.values():
+            opened.add_metric([incident.model], incident.opened_at.timestamp())
+        return opened
 
     def _tasks(self) -> GaugeMetricFamily:
         finished = GaugeMetricFamily(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from medtower.releases import kustomization
+
 MODEL = """\
 # yaml-language-server: $schema=../../docs/schemas/model.schema.json
 # The contract: what this model promises. Check it with: medtower check-contract triton_models/{name}
@@ -112,27 +114,4 @@ digest: null
 reason: no version released yet
 """
 
-KUSTOMIZATION = """\
-apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-nameSuffix: -{suffix}
-resources: [../../argocd/model-release]
-labels:
-  - pairs: {{medtower/model: {name}}}
-# A hash in the names would leave a ConfigMap behind at each promotion.
-generatorOptions: {{disableNameSuffixHash: true}}
-configMapGenerator:
-  - name: release
-    literals: [model={name}]
-    files: [release.yaml]
-  # The same once more, as a hook: a PreSync job runs before the ConfigMap above is applied and would read the release before.
-  - name: candidate
-    literals: [model={name}]
-    files: [release.yaml]
-    options:
-      disableNameSuffixHash: true
-      annotations:
-        argocd.argoproj.io/hook: PreSync
-        argocd.argoproj.io/hook-delete-policy: BeforeHookCreation
-        argocd.argoproj.io/sync-wave: "-1"
-"""
+KUSTOMIZATION = kustomization.text("{name}", "{suffix}")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from medtower.adapters.git import MAIN, Checkout, Repository
 from medtower.domain.contract import ROLES, Contract, Role
 from medtower.domain.release import Manifest, Release
+from medtower.domain.rollout import IMMEDIATE, Plan
 from medtower.errors import Conflict, Refused
-from medtower.releases import dossier, policy, release_file
+from medtower.releases import dossier, kustomization, policy, release_file
 from medtower.releases.dossier import Provenance
 from medtower.serving import config, golden
 from medtower.training import policy as onnx_policy
-from medtower.workflows import model_tree
+from medtower.workflows import history, model_tree
 
 
 def propose(
@@ -25,12 +27,13 @@ def propose(
     evidence: Mapping[str, bytes],
     pages: Mapping[str, bytes],
     provenance: Provenance,
+    plan: Plan = IMMEDIATE,
     required: Collection[Role] = ROLES,
 ) -> str:
     """Put `version` with its evidence on the branch promote/<model>-<version>, and return the branch's name.
 
     `weights` is the ONNX file; `evidence` has evaluation.json, gates.json and model.yaml (the contract as trained), `pages` approval.md and
-    model_card.md, `required` the roles that this tower asks for. The same evidence proposed again changes nothing; a proposal whose base has moved is replaced, and must be approved again.
+    model_card.md, `plan` how it takes over, `required` the roles that this tower asks for. The same evidence proposed again changes nothing; a proposal whose base has moved is replaced, and must be approved again.
     Raises GateFailed when a gate is not PROMOTE, Conflict when the number is used or the branch holds other evidence, Refused when the
     number of inputs changes, the contract lacks a required role, or the weights break the rules for ONNX files.
     """
@@ -44,14 +47,18 @@ def propose(
         files = {**evidence, **pages, **_derived(contract, weights)}
         folder = work.folder / model_tree.path(contract.name)
         _check_width(folder, files["config.pbtxt"])
+        place = policy.dossier_of(folder, version)
+        if place.exists():  # of a release that a deactivation took back: its approvals are of another digest
+            shutil.rmtree(place)
         manifest = dossier.build(
-            policy.dossier_of(folder, version),
+            place,
             contract,
             version,
             replaces=base.version,
             weights=weights,
             files=files,
             provenance=provenance,
+            plan=plan,
         )
         if _stands(repository, name, manifest):
             return name
@@ -70,7 +77,11 @@ def _derived(contract: Contract, weights: Path) -> dict[str, bytes]:
 
 
 def _check_unused(repository: Repository, contract: Contract, version: int) -> None:
-    if repository.entries(f"{MAIN}:{model_tree.path(contract.name, 'dossiers', str(version))}"):
+    if repository.head() is None:
+        return
+    if any(
+        entry.release.version == version for entry in history.ledger(repository, MAIN, contract.name).stack
+    ):
         raise Conflict(
             f"{contract.name} {version} is on {MAIN} already; a version number is never used twice"
         )
@@ -90,7 +101,7 @@ def _check_width(folder: Path, rendered: bytes) -> None:
 
 
 def _stands(repository: Repository, name: str, manifest: Manifest) -> bool:
-    """True when the branch holds the same evidence on the same base; False when there is none, or one on a base that has moved."""
+    """True when the branch holds the same evidence, base and plan; False when there is none, or one on another base or with another plan."""
     tip = repository.head(name)
     if tip is None:
         return False
@@ -98,7 +109,7 @@ def _stands(repository: Repository, name: str, manifest: Manifest) -> bool:
         tip, model_tree.path(manifest.model, "dossiers", str(manifest.version), dossier.MANIFEST)
     )
     there = Manifest.model_validate_json(content) if content else None
-    if there is None or there.replaces != manifest.replaces:
+    if there is None or there.replaces != manifest.replaces or there.rollout != manifest.rollout:
         return False
     if _substance(there) != _substance(manifest):
         raise Conflict(f"{name} holds other evidence for this version; register the weights as a new version")
@@ -106,9 +117,9 @@ def _stands(repository: Repository, name: str, manifest: Manifest) -> bool:
 
 
 def _substance(manifest: Manifest) -> Manifest:
-    """The manifest without what is different at every run: the hour, and the pages that tell it."""
+    """The manifest without what is different at every run: the hours, and the pages that tell them."""
     files = [bound for bound in manifest.files if not bound.name.endswith(".md")]
-    return manifest.model_copy(update={"created_at": None, "files": files})
+    return manifest.model_copy(update={"created_at": None, "proposed_at": None, "files": files})
 
 
 def _write_release(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -117,10 +128,12 @@ def _write_release(folder: Path, manifest: Manifest, files: Mapping[str, bytes])
         version=manifest.version,
         replaces=manifest.replaces,
         digest=dossier.digest(manifest),
+        rollout=manifest.rollout,
         reason=manifest.reason,
     )
     (folder / release_file.NAME).write_bytes(release_file.render(release))
     (folder / "config.pbtxt").write_bytes(files["config.pbtxt"])
+    (folder / kustomization.NAME).write_bytes(kustomization.render(manifest.model, manifest))
     if not (folder / "model.yaml").exists():
         (folder / "model.yaml").write_bytes(files["model.yaml"])
 

@@ -1,4 +1,4 @@
-"""Does what serves agree with what git says? Verify the audit trail, compare, mirror to MLflow's alias."""
+"""Does what serves agree with what git says? Verify the audit trail, compare, settle rollbacks, mirror to MLflow's alias."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from medtower.adapters.postgres import audit as rows
 from medtower.adapters.postgres import health, incidents
 from medtower.audit import chain
 from medtower.domain.incident import Incident
-from medtower.errors import NotFound
+from medtower.errors import MedtowerError, NotFound
 from medtower.serving import routing
-from medtower.workflows import model_tree
+from medtower.workflows import after_rollback, model_tree, pull_request
 from medtower.workflows.tower import Tower
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 def reconcile_health(tower: Tower | None = None, *, at: datetime | None = None) -> dict[str, object]:
     """Compare as of `at` (default: now). Returns {compared, differing, audit_events}. A difference opens an incident, which agreement closes; mending is the reconciler's.
+    Every rollback that main tells, one by hand too, gets its incident, validation and report.
 
     The audit trail comes first and MLflow last, so that neither the trail nor a difference goes unseen while MLflow is down. Raises Refused
     naming the sequence number when the trail was changed.
@@ -32,6 +33,9 @@ def reconcile_health(tower: Tower | None = None, *, at: datetime | None = None) 
     served = _served(tower)
     differing = [name for name, version in released.items() if version != served.get(name)]
     _settle_incidents(tower, released, served, moment)
+    _share(tower)
+    for name in released:
+        after_rollback.settle(tower, name, now=moment)
     for name, version in released.items():
         if version is None or name not in differing:
             _mirror(tower, name, version)
@@ -40,11 +44,19 @@ def reconcile_health(tower: Tower | None = None, *, at: datetime | None = None) 
     return {"compared": len(released), "differing": differing, "audit_events": events}
 
 
+def _share(tower: Tower) -> None:
+    """What was committed here while the forge was down, such as a rollback, goes there now."""
+    try:
+        pull_request.share(tower)
+    except MedtowerError as error:
+        log.warning("the forge has not got main", extra={"reason": str(error)})
+
+
 def _served(tower: Tower) -> dict[str, int]:
-    """What the gateway routes to, by model; empty while the reconciler has published nothing."""
+    """The version that takes over, or has, by model, as the gateway routes; empty while the reconciler has published nothing."""
     table = routing.current(tower.settings.path("routing"))
     routes = table.routes if table else {}
-    return {name: max(a.version for a in route.arms) for name, route in routes.items() if route.arms}
+    return {name: route.newest for name, route in routes.items() if route.newest is not None}
 
 
 def _mirror(tower: Tower, name: str, version: int | None) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import queue
-import shutil
 import signal
-import tempfile
 import threading
 from pathlib import Path
 
 from prometheus_client import REGISTRY, start_http_server
 
+from medtower.adapters import weights
 from medtower.adapters.postgres import audit as rows
 from medtower.adapters.postgres.database import Database
 from medtower.audit import chain
@@ -21,7 +20,7 @@ from medtower.errors import DeadlineExceeded, MedtowerError, Unavailable
 from medtower.settings import Settings
 from medtower.workflows.health_metrics import HealthCollector
 from medtower.workflows.reconcile import Reconciler
-from medtower.workflows.reconcile_metrics import ReconcileMetrics
+from medtower.workflows.reconcile.metrics import ReconcileMetrics
 from medtower.workflows.tower import Tower
 
 log = logging.getLogger(__name__)
@@ -77,7 +76,10 @@ def run(chosen: Settings, *, watch: bool) -> int:
         on_event=trail.add,
         metrics=ReconcileMetrics(),
         required=chosen.approval_roles,
+        keep_releases=chosen.store_keep_releases,
     )
+    for slow in (weights.warm_up, tower.registry.warm_up):
+        threading.Thread(target=slow, daemon=True).start()
     try:
         if not watch:
             report = reconciler.once()
@@ -93,9 +95,15 @@ def run(chosen: Settings, *, watch: bool) -> int:
 
 
 def fetch(tower: Tower, manifest: Manifest, destination: Path) -> None:
-    """Write the weights that the manifest names to the file `destination`. The reconciler hashes them, not this."""
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".fetch-") as place:
-        shutil.move(tower.registry.fetch_weights(manifest.weights_uri, Path(place)), destination)
+    """Complete the file `destination` with the weights that the manifest names, signed by the key that registers weights.
+
+    Raises Unavailable, DigestMismatch, NotFound, and Refused for a signature that does not verify; then nothing of the file is gone on with.
+    """
+    bound = manifest.weights
+    signature = tower.registry.complete_weights(
+        manifest.weights_uri, destination, size=bound.bytes, sha256=bound.sha256
+    )
+    weights.verify(destination, signature, tower.settings.path("weights_pub"))
 
 
 def _stop_on_signal() -> threading.Event:

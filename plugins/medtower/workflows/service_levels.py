@@ -13,6 +13,7 @@ from medtower.adapters import metrics_page
 from medtower.domain.contract import Contract
 from medtower.domain.estimate import Estimate
 from medtower.errors import MedtowerError, Unavailable
+from medtower.evaluation.latency import latency
 from medtower.serving import golden
 from medtower.statistics.intervals import wilson
 from medtower.statistics.quantile import quantile_interval
@@ -53,19 +54,11 @@ def measure(tower: Tower, contract: Contract, version: int, requests: int) -> li
     answered = alone[~np.isnan(alone)]
     failed = int(np.isnan(alone).sum() + np.isnan(together).sum())
     return [
-        _quantile("latency_p95", answered, 0.95),
-        _quantile("latency_p99", answered, 0.99),
+        *latency(answered),
         _throughput(np.array(rates), len(together)),
         _error_rate(failed, len(alone) + len(together)),
         _model_load(tower, contract.name, version),
     ]
-
-
-def _quantile(metric: str, values: NDArray[np.float64], q: float) -> Estimate:
-    value, lower, upper = quantile_interval(values, q) or (None, None, None)
-    return Estimate(
-        metric=metric, n=len(values), value=value, lower=lower, upper=upper, method="order statistics"
-    )
 
 
 def _throughput(rates: NDArray[np.float64], n: int) -> Estimate:

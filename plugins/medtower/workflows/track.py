@@ -16,6 +16,8 @@ from medtower.domain.contract import Contract
 from medtower.domain.estimate import Estimate, EvaluationReport, Status
 from medtower.domain.incident import Incident
 from medtower.domain.metric import METRICS
+from medtower.evaluation import kpi
+from medtower.evaluation.latency import latency
 from medtower.workflows.tower import Model, Tower
 
 if TYPE_CHECKING:
@@ -107,16 +109,7 @@ def _judge(contract: Contract, rows: Labelled, outcome: NDArray[np.float64]) -> 
         populations(frame.reset_index(drop=True), contract),
         seed=contract.training.seed,
     )
-    return [(e, _status(contract, e)) for e in found]
-
-
-def _status(contract: Contract, estimate: Estimate) -> Status:
-    from medtower.evaluation import kpi
-
-    promised = contract.kpis.get(estimate.metric) or contract.service_levels.get(estimate.metric)
-    if promised is None:
-        return Status.OK if estimate.known else Status.INSUFFICIENT
-    return kpi.status(estimate, promised, METRICS[estimate.metric])
+    return [(e, kpi.judge(contract, e)) for e in found]
 
 
 def _unknown(metric: str, n: int) -> Estimate:
@@ -124,24 +117,8 @@ def _unknown(metric: str, n: int) -> Estimate:
 
 
 def _latency(contract: Contract, milliseconds: list[float]) -> list[Judged]:
-    from medtower.statistics.quantile import quantile_interval
-
-    judged: list[Judged] = []
-    for metric, q in (("latency_p95", 0.95), ("latency_p99", 0.99)):
-        if metric not in contract.service_levels:
-            continue
-        found = quantile_interval(np.array(milliseconds, dtype=np.float64), q)
-        value, lower, upper = found or (None, None, None)
-        estimate = Estimate(
-            metric=metric,
-            n=len(milliseconds),
-            value=value,
-            lower=lower,
-            upper=upper,
-            method="order statistics",
-        )
-        judged.append((estimate, _status(contract, estimate)))
-    return judged
+    promised = [e for e in latency(milliseconds) if e.metric in contract.service_levels]
+    return [(e, kpi.judge(contract, e)) for e in promised]
 
 
 def _open_incidents(tower: Tower, model: Model, version: int, judged: list[Judged], moment: datetime) -> None:

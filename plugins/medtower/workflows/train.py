@@ -105,6 +105,7 @@ def train(
                 "medtower.data": data.sha256,
                 **({TRIGGER: trigger} if trigger else {}),
             },
+            key=tower.settings.path("weights_key"),
         )
         log.info("trained", extra={"model": name, "version": registered.version, "run_id": registered.run_id})
         return Trained(name, registered.version, registered.run_id, trained.evaluation, trained.gates)

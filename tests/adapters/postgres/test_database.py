@@ -87,6 +87,12 @@ def test_bad_data_names_the_rule_and_not_the_value(clean_postgres):
     assert "secret" not in str(caught.value)
 
 
+def test_a_schema_that_lacks_something_is_not_the_fault_of_the_data(clean_postgres):
+    database = Database(clean_postgres.dsn("medtower_airflow"))
+    with pytest.raises(Unavailable, match="42P01.*run the migrations"), database.transaction() as cursor:
+        cursor.execute("insert into medtower.not_there values (1)")
+
+
 def test_no_statement_parameter_or_row_reaches_the_servers_log(clean_postgres):
     database = Database(clean_postgres.dsn("medtower_airflow"))
     with pytest.raises(InvalidInput), database.transaction() as cursor:
@@ -113,7 +119,7 @@ def test_migrating_twice_and_at_once_changes_nothing(postgres):
     assert problems == []
     with Database(postgres.dsn("medtower_owner")).transaction() as cursor:
         cursor.execute("select version_num from medtower.alembic_version")
-        assert cursor.fetchall() == [("0003",)]
+        assert cursor.fetchall() == [("0004",)]
 
 
 @pytest.fixture

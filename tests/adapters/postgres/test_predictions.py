@@ -105,7 +105,19 @@ def test_a_batch_with_one_bad_row_is_not_written_at_all(gateway, airflow):
     assert gateway.write([prediction()]) == 1
 
 
+def test_a_request_id_that_is_on_record_for_another_body_is_told_and_a_repetition_is_not(gateway):
+    gateway.write([prediction(body_sha256="a"), prediction("r2", body_sha256="a")])
+    again = [
+        prediction(body_sha256="b", event_time=NOON + timedelta(days=91)),
+        prediction("r2", body_sha256="a"),
+        prediction("r3", body_sha256="c"),
+    ]
+    assert gateway.write(again) == 1
+    assert gateway.reused(again) == ["r1"]
+
+
 def test_nothing_to_write_is_no_work(gateway):
+    assert gateway.write_failures([]) == gateway.write_shadows([]) == 0
     assert gateway.write([]) == 0
     assert gateway.write_outcomes([]) == 0
 

@@ -7,11 +7,15 @@ import pytest
 from medtower.adapters.postgres.database import Database
 from medtower.errors import Refused
 
-TABLES = ("requests", "predictions", "outcomes", "performance", "drift", "incidents", "health", "audit")
+TABLES = (
+    "requests", "predictions", "outcomes", "performance", "drift", "incidents", "health", "audit", "failures", "shadows",
+)  # fmt: skip
 ROLES = ("medtower_gateway", "medtower_airflow", "medtower_reconciler", "medtower_reader")
 TRACKING = ("performance", "drift", "incidents", "health")
 MAY: dict[str, set[tuple[str, str]]] = {
-    "medtower_gateway": {(t, "INSERT") for t in ("requests", "predictions", "outcomes")}
+    "medtower_gateway": {
+        (t, "INSERT") for t in ("requests", "predictions", "outcomes", "failures", "shadows")
+    }
     | {("requests", "SELECT")},
     "medtower_airflow": {(t, "SELECT") for t in TABLES}
     | {(t, "INSERT") for t in (*TRACKING, "audit")}
@@ -70,6 +74,13 @@ def test_no_role_can(postgres, role, statement):
         ("medtower_airflow", "insert into medtower.outcomes (request_id) values ('x')"),
         ("medtower_airflow", "select medtower.ensure_partitions('2026-01-01', '2026-01-02')"),
         ("medtower_reconciler", "select * from medtower.predictions"),
+        ("medtower_gateway", "select * from medtower.shadows"),
+        ("medtower_gateway", "update medtower.shadows set review = 'current'"),
+        ("medtower_airflow", "update medtower.shadows set disagrees = false"),
+        ("medtower_airflow", "insert into medtower.failures (request_id) values ('x')"),
+        ("medtower_airflow", "select medtower.reused('{}', '{}')"),
+        ("medtower_reconciler", "select * from medtower.failures"),
+        ("medtower_reader", "update medtower.shadows set review = 'current'"),
         ("medtower_reconciler", "select * from medtower.labelled('m', 1, now(), now(), now())"),
         ("medtower_reconciler", "insert into medtower.health values ('t', '', now())"),
         ("medtower_reader", "insert into medtower.health values ('t', '', now())"),

@@ -188,61 +188,70 @@ def test_the_latest_report_is_that_of_the_newest_window(database):
     assert drift.latest(database, "alzheimer_risk") is None
 
 
+def hourly(hours: float, severity: Severity) -> DriftReport:
+    """The report of a window of a week that ends `hours` after Monday."""
+    end = MONDAY + timedelta(hours=hours)
+    window = {"window_start": end - 7 * DAY, "window_end": end}
+    return report(finding("age", severity)).model_copy(update=window)
+
+
 def test_a_features_history_is_newest_first_and_of_one_version(database):
-    for day, severity in enumerate([Severity.SEVERE, Severity.NONE, Severity.MODERATE]):
-        drift.save(database, report(finding("age", severity), finding("sex"), days=day))
-    drift.save(database, report(finding("age", Severity.SEVERE), days=9, version=4))
+    for week, severity in enumerate([Severity.SEVERE, Severity.NONE, Severity.MODERATE]):
+        drift.save(database, report(finding("age", severity), finding("sex"), days=7 * week))
+    drift.save(database, report(finding("age", Severity.SEVERE), days=99, version=4))
     found = drift.history(database, "als_risk", 3, windows=2)
     assert found == {"age": [Severity.MODERATE, Severity.NONE], "sex": [Severity.NONE, Severity.NONE]}
 
 
-def test_of_a_days_overlapping_windows_only_the_last_counts(database):
-    hour = timedelta(hours=1)
-    # a window that ends at midnight is the last of the day before
+def test_two_windows_around_midnight_are_one(database):
+    for hours in (0, 1):
+        drift.save(database, hourly(hours, Severity.SEVERE))
+    assert drift.history(database, "als_risk", 3, windows=9) == {"age": [Severity.SEVERE]}
+
+
+def test_of_windows_that_overlap_only_the_newest_counts(database):
+    week = 7 * 24
     for hours, severity in {
-        -1: Severity.SEVERE,
-        0: Severity.MODERATE,
-        1: Severity.SEVERE,
-        23: Severity.SEVERE,
-        24: Severity.NONE,
-        25: Severity.SEVERE,
+        0: Severity.SEVERE,
+        1: Severity.NONE,  # ends when the newest but one begins
+        2: Severity.SEVERE,
+        week: Severity.SEVERE,
+        week + 1: Severity.MODERATE,  # ends when the newest begins
+        week + 2: Severity.NONE,
+        2 * week: Severity.NONE,
+        2 * week + 1: Severity.SEVERE,
     }.items():
-        end = MONDAY + hours * hour
-        window = {"window_start": end - 7 * DAY, "window_end": end}
-        drift.save(database, report(finding("age", severity)).model_copy(update=window))
+        drift.save(database, hourly(hours, severity))
     found = drift.history(database, "als_risk", 3, windows=9)
-    assert found == {"age": [Severity.SEVERE, Severity.NONE, Severity.MODERATE]}
+    assert found == {"age": [Severity.SEVERE, Severity.MODERATE, Severity.NONE]}
 
 
 def test_windows_with_too_little_of_a_feature_are_passed_over_in_its_history_alone(database):
     thin = Severity.INSUFFICIENT
-    days = [
+    weeks = [
         (Severity.SEVERE, Severity.NONE, thin),
         (Severity.MODERATE, thin, thin),
         (thin, Severity.SEVERE, thin),
         (thin, Severity.NO_VARIANCE, thin),
     ]
-    for day, severities in enumerate(days):
+    for week, severities in enumerate(weeks):
         named = zip(("age", "nfl", "crea"), severities, strict=True)
-        drift.save(database, report(*(finding(n, s) for n, s in named), days=day))
+        drift.save(database, report(*(finding(n, s) for n, s in named), days=7 * week))
     assert drift.history(database, "als_risk", 3, windows=2) == {
         "age": [Severity.MODERATE, Severity.SEVERE],
         "nfl": [Severity.NO_VARIANCE, Severity.SEVERE],
     }
 
 
-def test_the_last_window_of_a_day_in_which_the_feature_could_be_tested_counts(database):
-    end = MONDAY + DAY / 2
+def test_the_newest_window_in_which_the_feature_could_be_tested_counts(database):
     for hours, severity in enumerate([Severity.NONE, Severity.SEVERE, Severity.INSUFFICIENT]):
-        late = end + timedelta(hours=hours)
-        window = {"window_start": late - 7 * DAY, "window_end": late}
-        drift.save(database, report(finding("age", severity)).model_copy(update=window))
+        drift.save(database, hourly(hours, severity))
     assert drift.history(database, "als_risk", 3, windows=2) == {"age": [Severity.SEVERE]}
 
 
 def test_a_history_stays_newest_first_when_the_contract_s_order_changes(database):
     drift.save(database, report(finding("age", Severity.SEVERE), finding("sex")))
-    drift.save(database, report(finding("sex"), finding("age", Severity.MODERATE), days=1))
+    drift.save(database, report(finding("sex"), finding("age", Severity.MODERATE), days=7))
     found = drift.history(database, "als_risk", 3, windows=2)
     assert found["age"] == [Severity.MODERATE, Severity.SEVERE]
 

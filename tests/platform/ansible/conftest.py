@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+
+from medtower.releases import sshsig
 
 from .booted_debian import BootedDebian, booted
 from .debian_tree import debian_mirror, debian_tree
@@ -25,7 +26,7 @@ def tree() -> Path:
 def signer_key(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Key type and key of a fresh public key."""
     path = tmp_path_factory.mktemp("key") / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)], check=True)
+    sshsig.generate(path, "")
     return path.with_suffix(".pub").read_text().strip()
 
 
@@ -34,7 +35,7 @@ def signers(signer_key: str) -> list[str]:
     """The lines of the trust root that the tower is set up with."""
     return [
         f'clinical@example.org namespaces="medtower-clinical" {signer_key}',
-        f'compliance@example.org namespaces="medtower-compliance",valid-before="20300101" {signer_key} to 2030',
+        f'compliance@example.org namespaces="medtower-compliance",valid-before="20300101Z" {signer_key} to 2030',
     ]
 
 

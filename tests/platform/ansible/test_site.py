@@ -159,11 +159,14 @@ def test_signers_are_installed_in_order(tower: BootedDebian, signers: list[str])
 def test_lines_that_let_in_more_than_one_person_in_one_role_are_refused(
     tower: BootedDebian, playbook: Playbook, signers: list[str], signer_key: str
 ) -> None:
-    good = f'ml@example.org namespaces="medtower-ml" {signer_key}'
+    good = f'bot@example.org namespaces="medtower-rollout" {signer_key}'
     bad = [
         f"clinical@example.org {signer_key}",
         f'clinical@example.org namespaces="git" {signer_key}',
         f'clinical@example.org namespaces="medtower-*" {signer_key}',
+        f'clinical@example.org namespaces="medtower-owner" {signer_key}',
+        f'clinical+x@example.org namespaces="medtower-clinical" {signer_key}',
+        f'clinical@example.org namespaces="medtower-clinical",valid-before="20300101" {signer_key}',
         f'clinical@example.org namespaces="medtower-clinical,medtower-compliance" {signer_key}',
         f'*@example.org namespaces="medtower-clinical" {signer_key}',
         f'clinical@example.org,other@example.org namespaces="medtower-clinical" {signer_key}',
@@ -178,12 +181,26 @@ def test_lines_that_let_in_more_than_one_person_in_one_role_are_refused(
 
 
 @needs_booted_debian
+def test_revoked_keys_lie_beside_the_signers(
+    tower: BootedDebian, playbook: Playbook, signer_key: str
+) -> None:
+    fingerprint = "SHA256:" + "A" * 43
+    playbook.succeed("--tags", "base", base_revoked_keys=[f"{signer_key} lost", fingerprint])
+    installed = tower.run("cat", "/etc/medtower/revoked_keys").stdout.splitlines()
+    assert installed == [f"{signer_key} lost", fingerprint]
+    output = playbook.refuse("--tags", "base", base_revoked_keys=[fingerprint, "SHA256:short"])
+    assert "base_revoked_keys, line 2 is refused" in output
+    playbook.succeed("--tags", "base")
+    assert tower.run("cat", "/etc/medtower/revoked_keys").stdout == ""
+
+
+@needs_booted_debian
 def test_a_key_that_ssh_cannot_read_is_refused(
     tower: BootedDebian, playbook: Playbook, signers: list[str], signer_key: str
 ) -> None:
     lines = [
         'clinical@example.org namespaces="medtower-clinical" ssh-ed25519 AAAAgarbage',
-        f'ml@example.org namespaces="medtower-ml" {signer_key}',
+        f'technical@example.org namespaces="medtower-technical" {signer_key}',
     ]
     assert "invalid key" in playbook.refuse("--tags", "base", base_allowed_signers=lines)
     assert _allowed_signers(tower) == signers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import psycopg2
 import psycopg2.extensions
@@ -41,6 +42,21 @@ def create(
             _role(connection, role, password)
         for database in databases:
             _database(connection, database)
+    finally:
+        connection.close()
+
+
+def data_directory(dsn_superuser: str) -> Path | None:
+    """Where the server that answers keeps its data; None while none accepts the superuser's connection."""
+    try:
+        connection = psycopg2.connect(dsn_superuser, connect_timeout=5)
+    except psycopg2.OperationalError:
+        return None
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("show data_directory")
+            row = cursor.fetchone()
+            return Path(row[0]) if row else None
     finally:
         connection.close()
 

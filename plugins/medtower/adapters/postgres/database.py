@@ -11,6 +11,7 @@ import psycopg2.extensions
 
 from medtower.errors import DeadlineExceeded, InvalidInput, MedtowerError, Refused, Unavailable
 
+OTHER_SCHEMA = "42"  # undefined or ambiguous names: what was sent is not at fault
 Cursor = psycopg2.extensions.cursor
 Connection = psycopg2.extensions.connection
 
@@ -32,7 +33,7 @@ class Database:
         """A cursor whose work is committed at the end, or undone when anything is raised.
 
         Raises Unavailable (not reachable; nothing was changed, except when the connection broke during the commit), DeadlineExceeded, Refused (the role
-        may not do this) and InvalidInput (the data break a rule of the schema).
+        may not do this) and InvalidInput (the data break a rule of the schema, and will again).
         """
         try:
             connection = self.connect()
@@ -68,6 +69,9 @@ class Database:
             return Refused("database-role", problem.diag.message_primary or "this role may not do that")
         if isinstance(problem, psycopg2.OperationalError | psycopg2.InterfaceError):
             return Unavailable("postgres", "the connection broke or the server is stopping")
+        if (problem.pgcode or "").startswith(OTHER_SCHEMA):
+            why = f"its schema is not the one that this program was written for (SQLSTATE {problem.pgcode}); run the migrations"
+            return Unavailable("postgres", why)
         where = problem.diag.constraint_name or problem.diag.table_name or "the statement"
         return InvalidInput(f"postgres refused the data at {where} (SQLSTATE {problem.pgcode})")
 

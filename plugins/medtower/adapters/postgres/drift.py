@@ -20,18 +20,27 @@ on conflict (model, version, window_end, feature) do update set
 """
 
 
-# Hourly windows of a week share all but an hour: one a UTC day counts, the last in which the feature could be tested. A window ends just
-# before `window_end`, so the one that ends at midnight belongs to the day before.
+# Hourly windows of a week share all but an hour of their patients, and so say the same thing again. Windows count when no two of them
+# overlap: the newest, the newest of those that ended before it began, and so on, among those in which the feature could be tested.
 _HISTORY = """
-with daily as (
-    select distinct on (feature, day) feature, day, severity
-    from medtower.drift, lateral (select ((window_end - interval '1 microsecond') at time zone 'UTC')::date as day) d
-    where model = %s and version = %s and severity <> 'insufficient data'
-    order by feature, day, window_end desc
-), placed as (
-    select feature, severity, row_number() over (partition by feature order by day desc) as place from daily
+with recursive tested as not materialized (
+    select feature, severity, window_start, window_end from medtower.drift
+    where model = %(model)s and version = %(version)s and severity <> 'insufficient data'
+), apart as (
+    (
+        select distinct on (feature) feature, severity, window_start, 1 as place from tested
+        order by feature, window_end desc
+    )
+    union all
+    select apart.feature, earlier.severity, earlier.window_start, apart.place + 1
+    from apart, lateral (
+        select severity, window_start from tested
+        where tested.feature = apart.feature and tested.window_end <= apart.window_start
+        order by window_end desc limit 1
+    ) earlier
+    where apart.place < %(windows)s
 )
-select feature, severity from placed where place <= %s order by feature, place
+select feature, severity from apart order by feature, place
 """
 
 
@@ -61,13 +70,13 @@ def latest(database: Database, model: str) -> DriftReport | None:
 
 
 def history(database: Database, model: str, version: int, *, windows: int) -> dict[str, list[Severity]]:
-    """For each feature its severities in its last `windows` windows of this version, newest first, at most one window a UTC day.
+    """For each feature its severities in its last `windows` windows of this version, newest first, no two of which overlap.
 
     A window in which the feature had insufficient data is passed over; a feature that never had enough is not in the answer.
     """
     found: dict[str, list[Severity]] = {}
     with database.transaction() as cursor:
-        cursor.execute(_HISTORY, (model, version, windows))
+        cursor.execute(_HISTORY, {"model": model, "version": version, "windows": windows})
         for feature, severity in cursor.fetchall():
             found.setdefault(feature, []).append(Severity(severity))
     return found

@@ -1,21 +1,22 @@
-"""Predictions and the ground truth that comes later."""
+"""Predictions, the ground truth that comes later, and what a rollout is judged by beside them."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import TypedDict, cast
 
 from psycopg2 import sql
 
-from medtower.adapters.postgres.database import Cursor, Database
-from medtower.domain.prediction import Outcome, Prediction
+from medtower.adapters.postgres.bulk import copy, names
+from medtower.adapters.postgres.database import Database
+from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
 
 _PREDICTION = tuple(Prediction.model_fields)
 _OUTCOME = tuple(Outcome.model_fields)
+_FAILURE = tuple(Failure.model_fields)
+_SHADOW = tuple(Shadowed.model_fields)
 
 # Sorted by request_id, so that two shippers with the same rows wait for each other instead of deadlocking.
 _INSERT_PREDICTIONS = sql.SQL("""
@@ -34,16 +35,22 @@ insert into medtower.outcomes ({columns})
 select {columns} from pg_temp.staging order by request_id
 on conflict do nothing
 """)
+_INSERT_FAILURES = sql.SQL("""
+insert into medtower.failures ({columns})
+select {columns} from pg_temp.staging order by request_id, model, version
+on conflict do nothing
+""")
+_INSERT_SHADOWS = sql.SQL("""
+insert into medtower.shadows ({columns})
+select {columns} from pg_temp.staging order by request_id, model, version
+on conflict do nothing
+""")
 _LABELLED = sql.SQL("select {columns} from medtower.labelled(%s, %s, %s, %s, %s)")
 _WINDOW = sql.SQL("""
 select {columns} from medtower.predictions
 where model = %s and (%s::integer is null or version = %s) and event_time >= %s and event_time < %s
 order by event_time, request_id
 """)
-_STAGING = sql.SQL(
-    "create temporary table staging on commit drop as select {columns} from {table} with no data"
-)
-_COPY = sql.SQL("copy pg_temp.staging ({columns}) from stdin with (format csv)")
 
 
 class Window(TypedDict):
@@ -86,16 +93,35 @@ class PredictionStore:
             return 0
         self._ensure_days({p.event_time.astimezone(UTC).date() for p in predictions})
         with self._database.transaction() as cursor:
-            rows = ([_text(getattr(p, c)) for c in _PREDICTION] for p in predictions)
-            return _copy(cursor, "predictions", _PREDICTION, rows, _INSERT_PREDICTIONS)
+            return copy(cursor, "predictions", _PREDICTION, predictions, _INSERT_PREDICTIONS)
+
+    def reused(self, predictions: Sequence[Prediction]) -> list[str]:
+        """The request ids of `predictions` that are on record for another body: those that `write` left out for good."""
+        sent = ([p.request_id for p in predictions], [p.body_sha256 for p in predictions])
+        with self._database.transaction() as cursor:
+            cursor.execute("select * from medtower.reused(%s::text[], %s::text[])", sent)
+            return [request_id for (request_id,) in cursor.fetchall()]
 
     def write_outcomes(self, outcomes: Sequence[Outcome]) -> int:
         """Append `outcomes`; the same arrival delivered twice is kept once. Returns how many were new."""
         if not outcomes:
             return 0
         with self._database.transaction() as cursor:
-            rows = ([_text(getattr(o, c)) for c in _OUTCOME] for o in outcomes)
-            return _copy(cursor, "outcomes", _OUTCOME, rows, _INSERT_OUTCOMES)
+            return copy(cursor, "outcomes", _OUTCOME, outcomes, _INSERT_OUTCOMES)
+
+    def write_failures(self, failures: Sequence[Failure]) -> int:
+        """Append `failures`, one a request and version. Returns how many were new."""
+        if not failures:
+            return 0
+        with self._database.transaction() as cursor:
+            return copy(cursor, "failures", _FAILURE, failures, _INSERT_FAILURES)
+
+    def write_shadows(self, shadows: Sequence[Shadowed]) -> int:
+        """Append `shadows`, one a request and version. Returns how many were new."""
+        if not shadows:
+            return 0
+        with self._database.transaction() as cursor:
+            return copy(cursor, "shadows", _SHADOW, shadows, _INSERT_SHADOWS, nullable=["prediction"])
 
     def labelled(
         self, model: str, version: int | None, start: datetime, end: datetime, as_of: datetime
@@ -103,7 +129,7 @@ class PredictionStore:
         """Predictions of [start, end) with the outcome that had arrived by `as_of`; every version when `version` is None."""
         columns = tuple(Labelled.__annotations__)
         with self._database.transaction() as cursor:
-            cursor.execute(_LABELLED.format(columns=_names(columns)), (model, version, start, end, as_of))
+            cursor.execute(_LABELLED.format(columns=names(columns)), (model, version, start, end, as_of))
             found = _columns(columns, cursor.fetchall())
         found["outcome"] = [math.nan if value is None else value for value in found["outcome"]]
         return cast(Labelled, found)
@@ -112,7 +138,7 @@ class PredictionStore:
         """What was answered in [start, end), with or without an outcome; every version when `version` is None."""
         columns = tuple(Served.__annotations__)
         with self._database.transaction() as cursor:
-            cursor.execute(_WINDOW.format(columns=_names(columns)), (model, version, version, start, end))
+            cursor.execute(_WINDOW.format(columns=names(columns)), (model, version, version, start, end))
             return cast(Served, _columns(columns, cursor.fetchall()))
 
     def _ensure_days(self, days: set[date]) -> None:
@@ -124,32 +150,8 @@ class PredictionStore:
         self._days.update(missing)
 
 
-def _copy(
-    cursor: Cursor, table: str, columns: Sequence[str], rows: Iterable[list[str]], insert: sql.SQL
-) -> int:
-    names = _names(columns)
-    cursor.execute(_STAGING.format(columns=names, table=sql.Identifier("medtower", table)))
-    body = io.StringIO()
-    csv.writer(body, quoting=csv.QUOTE_ALL).writerows(rows)
-    body.seek(0)
-    cursor.copy_expert(_COPY.format(columns=names), body)
-    cursor.execute(insert.format(columns=names))
-    return cursor.rowcount
-
-
-def _names(columns: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, columns))
-
-
-def _text(value: object) -> str:
-    """A value as COPY reads it. No column is ever null; a missing feature is a null inside the array."""
-    if isinstance(value, list):
-        return "{" + ",".join("NULL" if v is None else repr(v) for v in value) + "}"
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _columns(names: Sequence[str], rows: Sequence[Sequence[object]]) -> dict[str, list[object]]:
-    found: dict[str, list[object]] = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+def _columns(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> dict[str, list[object]]:
+    found: dict[str, list[object]] = {name: [row[i] for row in rows] for i, name in enumerate(titles)}
     found["features"] = [
         [math.nan if v is None else v for v in row] for row in found["features"] if isinstance(row, list)
     ]

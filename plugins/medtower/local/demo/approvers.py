@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
+from medtower.adapters.git import MAIN, Repository
 from medtower.domain.contract import Role
-from medtower.errors import Unavailable
 from medtower.local.state import write_private
+from medtower.releases import allowed_signers as trust_root
+from medtower.releases import sshsig
+from medtower.workflows import trust
+from medtower.workflows.check_trust import COPY
 
 ROLES: tuple[Role, ...] = ("technical", "clinical", "compliance", "final")
+BOT = "rollout-bot@example.org"
 
 
 def address(role: Role) -> str:
@@ -21,22 +25,21 @@ def key(home: Path, role: Role) -> Path:
 
 
 def prepare(home: Path) -> None:
-    """Make the keys once and install the public halves as this tower's trust root."""
+    """Make the keys of the approvers and of the rollout bot once, install the public halves as this tower's trust root, and put its first copy
+    into the tower's repository."""
     (home / "keys").mkdir(mode=0o700, exist_ok=True)
-    lines = []
-    for role in ROLES:
-        if not key(home, role).exists():
-            _generate(key(home, role), address(role))
-        kind, public = key(home, role).with_suffix(".pub").read_text().split()[:2]
-        lines.append(f'{address(role)} namespaces="medtower-{role}" {kind} {public}')
-    write_private(home / "trust" / "allowed_signers", "\n".join(lines) + "\n")
+    people = {address(role): role for role in ROLES} | {BOT: trust_root.ROLLOUT}
+    lines = [_line(home, person, role) for person, role in people.items()]
+    installed = home / "trust" / "allowed_signers"
+    write_private(installed, "\n".join(lines) + "\n")
+    repository = Repository(home / "models.git")
+    if repository.read(MAIN, COPY) is None:
+        trust.init(repository, installed)
 
 
-def _generate(path: Path, comment: str) -> None:
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except FileNotFoundError:
-        raise Unavailable(
-            "ssh-keygen", "it is not installed; on Debian: apt-get install openssh-client"
-        ) from None
+def _line(home: Path, person: str, role: trust_root.SignerRole) -> str:
+    path = home / "keys" / role
+    if not path.exists():
+        sshsig.generate(path, person)
+    kind, public = path.with_suffix(".pub").read_text().split()[:2]
+    return f'{person} namespaces="{trust_root.namespace(role)}" {kind} {public}'

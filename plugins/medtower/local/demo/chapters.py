@@ -80,11 +80,13 @@ class Story:
             for made in trained:
                 self.wait_served(made.model, made.version)
 
-    def promote(self, name: str, version: int, reason: str, *, proposed: bool = False) -> str:
-        """Propose (unless `proposed`), approve in every role with the demo's keys, and merge; return the commit."""
+    def promote(self, name: str, version: int, reason: str) -> str:
+        """Propose, approve in every role with the demo's keys, and merge; return the commit.
+
+        Proposed as an emergency fix, which serves everybody at once: a rollout holds each of its steps for hours, and a demo has minutes.
+        """
         self.telling.now(f"{name} {version}")
-        if not proposed:
-            open_proposal(self.tower, name, version, reason=reason)
+        open_proposal(self.tower, name, version, reason=reason, emergency=True)
         environment = self.tower.settings.environment
         with self.tower.model(name) as model:
             roles = model.contract.approvals
@@ -213,7 +215,7 @@ class Story:
         ) as step:
             self.client = self._client()
             self.client.start()
-            self.promote(self.hero, self.retrained, "", proposed=True)
+            self.promote(self.hero, self.retrained, "")
             seconds = self.wait_served(self.hero, self.retrained)
             self.models[self.hero].versions[self.retrained] = "retrained on drift, serves"
             step.result = f"served {seconds:.1f} s after the merge, {self.client.failed} failed requests"

@@ -1,0 +1,1 @@
+"""Where proposals are reviewed: the local bare repository, GitHub, or Gitea and Forgejo. `chosen.forge_of` says which."""

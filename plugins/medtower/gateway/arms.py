@@ -1,0 +1,152 @@
+"""Which version answers a case: the patient's arm, and the incumbent at once where a rollout's candidate fails.
+
+No patient pays for a rollout: a candidate has half of the request's time, and what it fails at is answered by the incumbent in the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from typing import Literal, cast
+
+from medtower.domain.prediction import Failure
+from medtower.domain.routing import Arm, Route
+from medtower.errors import (
+    DeadlineExceeded,
+    FeatureInvalid,
+    MedtowerError,
+    ModelMisbehaved,
+    NotFound,
+    Unavailable,
+)
+from medtower.gateway.case import Case, Inferred, encoded, milliseconds_since, scored
+from medtower.gateway.observed import Seen
+from medtower.gateway.parts import Parts
+from medtower.serving.routing import choose
+
+UNUSABLE = (ModelMisbehaved, Unavailable, DeadlineExceeded)
+CANDIDATE_SHARE = 0.5
+Code = Literal[422, 502, 503, 504]
+
+
+async def infer(parts: Parts, case: Case, seen: Seen) -> Inferred:
+    """What answers the case, within the deadline of one request. What a version failed at is on its way to the record.
+
+    Raises what the version that was asked last failed with, FeatureInvalid when the request breaks the contract.
+    """
+    request = _Request(parts, case, seen)
+    try:
+        return await request.by_route()
+    except NotFound:  # routing moved between the choice and the call; Triton took nothing
+        parts.routing.refresh()
+    request.again = True
+    return await request.by_route()
+
+
+class _Request:
+    """One case on its way through the arms. `again`: routing was read anew, so a version that Triton does not serve is a failure."""
+
+    def __init__(self, parts: Parts, case: Case, seen: Seen) -> None:
+        self.parts, self.case, self.seen = parts, case, seen
+        self.again = False
+        self._start = time.perf_counter()
+
+    async def by_route(self) -> Inferred:
+        """By the arm that the route as it is now gives the patient."""
+        route = self.parts.routing.route(self.case.model)
+        arm = choose(route, self.case.subject)
+        incumbent = _incumbent(route, arm)
+        if incumbent is None:
+            return await self._alone(route, arm)
+        if self.parts.breakers.is_open(self.case.model, arm):
+            return await self._alone(route, incumbent)
+        return await self._candidate(arm, incumbent)
+
+    async def _alone(self, route: Route, arm: Arm) -> Inferred:
+        start = time.perf_counter()
+        try:
+            return await self._ask(arm, self._left(), route)
+        except UNUSABLE as error:
+            await self._kept(self._failed(arm, error, start))
+            raise
+
+    async def _candidate(self, candidate: Arm, incumbent: Arm) -> Inferred:
+        start = time.perf_counter()
+        try:
+            inferred = await self._ask(candidate, self._left() * CANDIDATE_SHARE)
+        except (*UNUSABLE, FeatureInvalid) as error:
+            return await self._instead(candidate, error, start, incumbent)
+        self.parts.breakers.answered(self.case.model, candidate)
+        return inferred
+
+    async def _instead(self, candidate: Arm, error: MedtowerError, start: float, incumbent: Arm) -> Inferred:
+        took, again = milliseconds_since(start), time.perf_counter()
+        try:
+            inferred = await self._ask(incumbent, self._left())
+        except FeatureInvalid:  # the caller's mistake, unless the candidate's contract took it
+            if not isinstance(error, FeatureInvalid):
+                await self._kept(self._failed(candidate, error, start, took=took))
+            raise error from None
+        except UNUSABLE as also:
+            if not isinstance(error, FeatureInvalid):
+                self._failed(candidate, error, start, took=took)
+            await self._kept(self._failed(incumbent, also, again))
+            raise
+        opened = self.parts.breakers.failed(self.case.model, candidate)
+        # not waited for: the spool keeps things in their order, so it is on the disk before the answer leaves
+        self._failed(candidate, error, start, took=took, opened=opened)
+        return inferred
+
+    async def _ask(self, arm: Arm, seconds: float, route: Route | None = None) -> Inferred:
+        case = self.case
+        self.seen.version = arm.version
+        row = encoded(arm.contract, case.question)
+        triton = self.parts.trial if arm.name == "candidate" else self.parts.triton
+        start = time.perf_counter()
+        try:
+            value = await scored(triton, case.model, arm, row, seconds)
+        except NotFound:
+            if self.again:
+                raise Unavailable(f"{case.model} {arm.version}", "Triton does not serve it") from None
+            raise
+        return Inferred(arm, row, value, milliseconds_since(start), route.shadow if route else None)
+
+    def _left(self) -> float:
+        return max(0.0, self._start + self.parts.triton.deadline - time.perf_counter())
+
+    def _failed(
+        self,
+        arm: Arm,
+        error: MedtowerError,
+        start: float,
+        *,
+        took: float | None = None,
+        opened: bool = False,
+    ) -> Future[None]:
+        """Count the failure and hand it to the record."""
+        case = self.case
+        self.parts.metrics.asked(case.model, arm.version, arm.name, "failed")
+        return self.parts.record.note(
+            Failure(
+                request_id=case.question.request_id,
+                model=case.model,
+                version=arm.version,
+                digest=arm.digest,
+                arm=arm.name,
+                subject=case.subject,
+                event_time=case.question.event_time,
+                code=cast(Code, error.http_status),
+                latency_ms=milliseconds_since(start) if took is None else took,
+                opened=opened,
+            )
+        )
+
+    async def _kept(self, noted: Future[None]) -> None:
+        await self.parts.record.settled(noted)
+
+
+def _incumbent(route: Route, arm: Arm) -> Arm | None:
+    """The version that `arm` would replace, None when it is no candidate."""
+    if arm.name != "candidate":
+        return None
+    return next((each for each in route.arms if each.name == "current"), None)

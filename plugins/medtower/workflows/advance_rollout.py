@@ -1,0 +1,175 @@
+"""Advance a rollout by one verdict: read both arms, judge, and commit one step, or the revert of the promotion."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from medtower.adapters.git import MAIN
+from medtower.adapters.postgres import health
+from medtower.adapters.postgres.rollout_record import RolloutRecord
+from medtower.domain.contract import Contract
+from medtower.domain.release import Manifest
+from medtower.domain.rollout import COMPLETED_KEPT, Plan, Traffic, stage
+from medtower.domain.verdict import Decision, Verdict, overall
+from medtower.errors import MedtowerError, NotFound
+from medtower.releases import dossier, policy, traffic_file
+from medtower.rollout.observed import Arm, Pairs
+from medtower.rollout.verdict import judge
+from medtower.workflows import history, model_tree, pull_request, trail
+from medtower.workflows.take_back import take_back
+from medtower.workflows.tower import Tower
+
+log = logging.getLogger(__name__)
+ACTOR = "rollout"
+
+
+@dataclass(frozen=True)
+class Underway:
+    """A rollout that has not reached everybody: what was approved, and the stage (index into the plan) it has been at `since`."""
+
+    manifest: Manifest
+    contract: Contract
+    traffic: Traffic | None
+    stage: int
+    since: datetime
+    promoted: datetime
+
+    @property
+    def plan(self) -> Plan:
+        return self.manifest.rollout
+
+
+def advance(name: str, tower: Tower | None = None, *, now: datetime | None = None) -> dict[str, object]:
+    """Do what the verdict of this look says and return it: {model, version, stage, decision, reason, commit}.
+
+    May be called as often as one likes: the tests are valid at every look, a stage holds for its hours, and a step that somebody else committed
+    first is not taken twice. Raises Refused when what is released does not verify; then nothing moves.
+    """
+    tower, moment = tower or Tower(), now or datetime.now(UTC)
+    found = underway(tower, name)
+    if found is None:
+        return {"model": name, "decision": None, "reason": "no rollout is under way"}
+    verdicts = look(tower, found, moment)
+    decision = overall(verdicts)
+    reason = "; ".join(str(v) for v in verdicts if v.decision is decision)
+    commit = _act(tower, found, decision, verdicts, reason, moment)
+    health.record(tower.database, "advance_rollout", moment, model=name)
+    version = found.manifest.version
+    log.info("looked at a rollout", extra={"model": name, "version": version, "status": decision.value})
+    return {
+        "model": name,
+        "version": version,
+        "stage": found.stage,
+        "decision": decision.value,
+        "reason": reason,
+        "commit": commit,
+    }
+
+
+def underway(tower: Tower, name: str) -> Underway | None:
+    """The rollout of what main releases of `name`; None when nothing is, or when it serves everybody already."""
+    commit = tower.repository.head() or MAIN
+    with model_tree.exported(tower.repository, commit, name) as folder:
+        settings = tower.settings
+        release, manifest = policy.verify(
+            folder, tower.trust_root, settings.environment, settings.approval_roles
+        )
+        if manifest is None or release.digest is None:
+            return None
+        traffic = traffic_file.verify(folder, tower.trust_root)
+        reached = stage(manifest.rollout, release.digest, traffic)
+        if reached == len(manifest.rollout.stages) - 1:
+            return None
+        contract = dossier.read_contract(policy.dossier_of(folder, manifest.version))
+    started = traffic.decided_at if traffic and traffic.digest == release.digest else None
+    promoted = _promoted(tower, commit, name)
+    return Underway(manifest, contract, traffic, reached, started or promoted, promoted)
+
+
+def _promoted(tower: Tower, commit: str, name: str) -> datetime:
+    """When the promotion in force was committed: since then it has been at stage 0."""
+    promotion = history.ledger(tower.repository, commit, name).stack[-1].commit
+    return tower.repository.log(promotion, limit=1)[0].at
+
+
+def look(tower: Tower, found: Underway, moment: datetime) -> list[Verdict]:
+    """The verdicts on the present stage, from the requests since it began."""
+    manifest, plan = found.manifest, found.plan
+    if manifest.replaces is None:
+        raise NotFound(f"the incumbent of {manifest.model} {manifest.version}", "its manifest")
+    record = RolloutRecord(tower.settings.dsn.get_secret_value())
+    if opened := record.opened(manifest.model, manifest.version, found.promoted, moment):
+        return [_broken(opened)]
+    current = record.arm(manifest.model, manifest.replaces, found.since, moment, moment)
+    candidate = record.arm(manifest.model, manifest.version, found.since, moment, moment)
+    shadowed = plan.stages[found.stage] == 0
+    pairs = record.pairs(manifest.model, manifest.version, found.since, moment) if shadowed else None
+    held = (moment - found.since).total_seconds() / 3600
+    return judge(
+        found.contract,
+        plan,
+        found.stage,
+        Arm(**current),
+        Arm(**candidate),
+        held_hours=held,
+        pairs=Pairs(**pairs) if pairs else None,
+    )
+
+
+def _broken(opened: datetime) -> Verdict:
+    """The gateway sends this version nobody any more, so no test would ever have data again; a breaker never closes by itself."""
+    reason = f"the gateway's circuit breaker opened at {opened:%Y-%m-%d %H:%M:%SZ}"
+    return Verdict(kind="rollout", name="breaker", decision=Decision.ROLLBACK, reason=reason)
+
+
+def _act(
+    tower: Tower,
+    found: Underway,
+    decision: Decision,
+    verdicts: Sequence[Verdict],
+    reason: str,
+    moment: datetime,
+) -> str | None:
+    name, version = found.manifest.model, found.manifest.version
+    if decision is Decision.PROMOTE:
+        commit = model_tree.until_pushed(tower.repository, lambda: _step(tower, found, verdicts, moment))
+        share = found.plan.stages[found.stage + 1]
+        trail.note(tower.database, ACTOR, "advances", f"{name} {version}", percent=share, commit=commit)
+        _share(tower, name)
+        return commit
+    if decision is Decision.ROLLBACK:
+        return take_back(tower, name, reason, actor=ACTOR, version=version).commit
+    return None
+
+
+def _share(tower: Tower, name: str) -> None:
+    try:
+        pull_request.share(tower)
+    except MedtowerError as error:  # the step stands; reconcile_health shares it later
+        log.warning("the forge gets the step later", extra={"model": name, "reason": str(error)})
+
+
+def _step(tower: Tower, found: Underway, verdicts: Sequence[Verdict], moment: datetime) -> str:
+    manifest, following = found.manifest, found.stage + 1
+    digest = dossier.digest(manifest)
+    completed = list(found.traffic.completed) if found.traffic else []
+    if following == len(found.plan.stages) - 1:
+        completed = [*completed, digest][-COMPLETED_KEPT:]
+    traffic = Traffic(
+        model=manifest.model,
+        digest=digest,
+        step=following,
+        decided_at=moment.replace(microsecond=0),
+        verdicts=list(verdicts),
+        completed=completed,
+    )
+    with tower.repository.checkout() as work:
+        folder = work.folder / model_tree.path(manifest.model)
+        traffic_file.write(folder, traffic, tower.settings.path("rollout_key"))
+        share = found.plan.stages[following]
+        commit = work.commit(f"Advance {manifest.model} {manifest.version} to {share:g} % of patients")
+        work.push(expected=work.tip)
+    return commit

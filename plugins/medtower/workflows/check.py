@@ -1,0 +1,140 @@
+"""The release policy at merge time, with git's history: may main go from one commit to another?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from medtower.adapters import git_history
+from medtower.adapters.git import Repository
+from medtower.adapters.git_history import Step
+from medtower.domain.contract import ROLES, Role
+from medtower.errors import Refused
+from medtower.releases import changes, kustomization, ledger, policy, release_file, steps, traffic_file
+from medtower.releases.changes import Change, Files
+from medtower.releases.ledger import Deactivation, Promotion, Rollback
+from medtower.workflows import check_trust, history, model_tree
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a tower asks for: the roles of its quorum, its environment, and the installed trust root where there is one."""
+
+    environment: str
+    required: Sequence[Role] = ROLES
+    trust_root: Path | None = None
+
+
+def check(repository: Repository, old: str, new: str, rules: Rules) -> None:
+    """Raise Refused and its kin, naming the commit and the rule, unless every step of main from `old` to `new` keeps the rules.
+
+    Signatures are judged as of now, against the trust root that git holds at each step and against the installed one.
+    """
+    for step in git_history.steps(repository, old, new):
+        _check_step(repository, step, rules)
+
+
+def check_squashed(repository: Repository, base: str, head: str, rules: Rules) -> None:
+    """The same for a proposal that is merged as one commit: what main would be if `head` were squashed onto `base`. Raises Conflict too."""
+    check(repository, base, git_history.squashed(repository, base, head), rules)
+
+
+def _check_step(repository: Repository, step: Step, rules: Rules) -> None:
+    change = changes.split(git_history.changes(repository, step.parent, step.commit))
+    if change.trust:
+        changes.check_alone(change, "a change of the trust root")
+        _check_squash(step, "a change of the trust root")
+        check_trust.check(repository, step, rules.environment, rules.required, rules.trust_root)
+    for model, files in change.models.items():
+        _Model(repository, step, rules, change, model, files).check()
+
+
+def _check_squash(step: Step, what: str) -> None:
+    if step.merged:
+        raise Refused(
+            "squash",
+            f"{step.commit[:10]} merges {what} with its branch; squash it into one commit that git revert can take back",
+        )
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What one step does to one model."""
+
+    repository: Repository
+    step: Step
+    rules: Rules
+    change: Change
+    name: str
+    files: Files
+
+    def check(self) -> None:
+        if release_file.NAME in self.files:
+            self._check_release()
+        elif changes.is_step(self.files):
+            self._check_traffic()
+        else:
+            released = history.ledger(self.repository, self.step.parent, self.name).current is not None
+            changes.check_written_by_people(self.name, self.files, released=released)
+
+    def _check_release(self) -> None:
+        state = history.ledger(self.repository, self.step.parent, self.name)
+        new = model_tree.release_at(self.repository, self.step.commit, self.name)
+        traffic = history.traffic_at(self.repository, self.step.parent, self.name)
+        kind = ledger.classify(state, new, traffic)
+        if isinstance(kind, Promotion):
+            self._check_promotion(kind)
+        elif isinstance(kind, Rollback | Deactivation):
+            self._check_taking_back(kind)
+        else:
+            changes.check_written_by_people(self.name, self.files, released=state.current is not None)
+
+    def _check_promotion(self, kind: Promotion) -> None:
+        version = kind.release.version or 0
+        changes.check_promotion(self.name, self.files, version)
+        changes.check_alone(self.change, f"the promotion of {self.name} {version}", self.name)
+        _check_squash(self.step, f"the promotion of {self.name} {version}")
+        with self._exported() as folder, self._roots() as roots:
+            for root in roots:
+                _, manifest = policy.verify(folder, root, self.rules.environment, self.rules.required)
+                if kustomization.NAME in self.files:
+                    kustomization.check(folder, manifest)
+
+    def _check_taking_back(self, kind: Rollback | Deactivation) -> None:
+        """No signature is asked for: what comes back is, byte for byte, what was approved."""
+        versions = [entry.release.version or 0 for entry in kind.popped]
+        before = kind.popped[0].before
+        then = self._ids(before) if before else {}
+        now = self._ids(self.step.commit)
+        rule = changes.check_rollback if isinstance(kind, Rollback) else changes.check_deactivation
+        rule(self.name, self.files, versions, then, now)
+        changes.check_alone(self.change, f"taking {self.name} back", self.name)
+
+    def _check_traffic(self) -> None:
+        changes.check_step(self.name, self.files)
+        changes.check_alone(self.change, f"a rollout step of {self.name}", self.name)
+        _check_squash(self.step, f"a rollout step of {self.name}")
+        state = history.ledger(self.repository, self.step.parent, self.name)
+        before = history.traffic_at(self.repository, self.step.parent, self.name)
+        with self._exported() as folder, self._roots() as roots:
+            for root in roots:
+                after = traffic_file.verify(folder, root)
+                # the same words signed anew: the bot's key was changed
+                if after is not None and traffic_file.NAME in self.files:
+                    steps.check_step(state.current, before, after)
+
+    def _exported(self) -> AbstractContextManager[Path]:
+        return model_tree.exported(self.repository, self.step.commit, self.name)
+
+    def _roots(self) -> AbstractContextManager[list[Path]]:
+        return check_trust.roots(self.repository, self.step.parent, self.rules.trust_root)
+
+    def _ids(self, commit: str) -> dict[str, str]:
+        """Git's ids of the files of the model's folder at `commit`, and of each of its dossiers."""
+        place = f"{commit}:{model_tree.path(self.name)}"
+        dossiers = self.repository.entries(f"{place}/dossiers")
+        return {e.path: e.id for e in self.repository.entries(place)} | {
+            f"dossiers/{e.path}": e.id for e in dossiers
+        }

@@ -1,0 +1,5 @@
+"""The reconciler: what serves becomes what git says."""
+
+from medtower.workflows.reconcile.reconciler import Reconciler
+
+__all__ = ["Reconciler"]
