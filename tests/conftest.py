@@ -1,4 +1,4 @@
-"""Fixtures that more than one folder of tests uses, and which tests stay together when two processes share the suite."""
+"""Fixtures that more than one folder of tests uses, and the order in which two processes share the suite."""
 
 from __future__ import annotations
 
@@ -11,22 +11,18 @@ pytest_plugins = [
     "tests.fixtures.reconciler",
 ]
 
-TOWER = "tower"  # too dear to start in every process: all tests that use it run in the same
-LONGEST = ("e2e", TOWER, "platform")
+LONGEST = (
+    "e2e",
+    "integration",
+    "platform",
+    "workflows",
+)  # folders: what takes long begins first, so that both processes end together
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n 2 --dist loadgroup`, a file is a group, so that its module fixtures are started once; the longest groups go first."""
-    groups = {item: _group(item) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: next((i for i, n in enumerate(LONGEST) if n in groups[item]), len(LONGEST)))
+    items.sort(key=_place)
 
 
-def _group(item: pytest.Item) -> str:
-    return (
-        TOWER
-        if TOWER in getattr(item, "fixturenames", ())
-        else item.path.relative_to(item.config.rootpath).as_posix()
-    )
+def _place(item: pytest.Item) -> int:
+    folder = item.path.relative_to(item.config.rootpath / "tests").parts[0]
+    return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)

@@ -195,3 +195,19 @@ def test_a_repository_of_another_user_is_read_as_in_a_cluster_where_it_is_the_gi
     assert repository.read("main", "triton_models/als_risk/model.yaml") == b"name: als_risk\n"
     repository.export("main:triton_models", tmp_path / "out")
     assert (tmp_path / "out" / "als_risk" / "model.yaml").exists()
+
+
+def test_the_commit_of_a_checkout_says_whether_its_files_were_changed(tmp_path: Path) -> None:
+    bare = seed(tmp_path / "bare.git", _models(tmp_path))
+    with bare.checkout() as work:
+        inside = Repository(work.folder)
+        assert inside.head_commit() == work.tip
+        (work.folder / "triton_models" / "a.txt").write_text("changed")
+        assert inside.head_commit() == f"{work.tip}-dirty"
+
+
+def _models(place: Path) -> Path:
+    folder = place / "models"
+    folder.mkdir()
+    (folder / "a.txt").write_text("as committed")
+    return folder

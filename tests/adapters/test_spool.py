@@ -447,3 +447,18 @@ def test_an_outbox_of_an_earlier_form_takes_the_new_kinds_and_counts_on(path: Pa
     assert spool.waiting(10)[-1].sequence == 3
     assert spool.answer("r1", "body") == "{}"
     spool.close()
+
+
+def test_an_answer_that_is_committed_while_it_is_looked_for_is_no_conflict(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.sqlite")
+    kept: list[object] = []
+
+    def commit_between(statement: str) -> None:
+        if statement.startswith("SELECT body FROM used") and not kept:
+            kept.append(spool.record(prediction("r1"), "{}").result(10))
+
+    spool._reader.set_trace_callback(commit_between)
+    assert spool.answer("r1", "body") is None
+    assert kept
+    assert spool.answer("r1", "body") == "{}"
+    spool.close()

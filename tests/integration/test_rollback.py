@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -27,10 +27,10 @@ from medtower.workflows.train import train
 
 PLAN = Plan(strategy="staged", steps=[10, 50, 100], hold_hours=0, shadow_hours=0.0001)
 STAGES = [
-    "current:1@100,shadow:2@0",
-    "current:1@90,candidate:2@10",
-    "current:1@50,candidate:2@50",
-    "current:2@100",
+    "current:2@100,shadow:3@0",
+    "current:2@90,candidate:3@10",
+    "current:2@50,candidate:3@50",
+    "current:3@100",
 ]
 NAME = "kidney_rollback"
 COMMAND = Path(sys.executable).with_name("medtower")
@@ -44,25 +44,25 @@ def test_a_plain_git_revert_of_the_promotion_at_every_step_has_no_conflict_and_s
 ) -> None:
     scene.world.guard()  # the hook judges every push
     scene.promote(1)
-    promotion = scene.promote(2, PLAN)
+    scene.promote(2, Plan(strategy="gradual", steps=[10, 100], hold_hours=0))
+    scene.advance()  # version 2 took over by steps itself: everybody goes back to it, not to its first step
+    promotion = scene.promote(3, PLAN)
     assert scene.once() == "ok"
-    for step in range(stage):
-        scene.advance(decided_at=datetime.now(UTC).replace(microsecond=0) + step * timedelta(seconds=1))
+    for _ in range(stage):
+        scene.advance()
         assert scene.once() == "ok"
     assert scene.arms() == STAGES[stage]
     scene.world.shelf_open = False  # MLflow is down
-    loads, fetches = (
-        scene.metric("medtower_model_load_seconds", model=scene.model, version="1"),
-        scene.world.fetches,
-    )
+    loaded = {"model": scene.model, "version": "2"}
+    loads, fetches = scene.metric("medtower_model_load_seconds", **loaded), scene.world.fetches
     scene.world.revert(promotion)
     assert scene.once() == "ok"
-    assert scene.arms() == "current:1@100"
-    assert {routing.choose(scene.route(), f"patient-{n}").version for n in range(50)} == {1}
-    assert scene.triton.infer(scene.model, 1, [ROW]) == [7.0]
+    assert scene.arms() == "current:2@100"
+    assert {routing.choose(scene.route(), f"patient-{n}").version for n in range(50)} == {2}
+    assert scene.triton.infer(scene.model, 2, [ROW]) == [8.0]
     # it was warm: nothing was fetched and nothing was loaded again
     assert scene.world.fetches == fetches
-    assert scene.metric("medtower_model_load_seconds", model=scene.model, version="1") == loads
+    assert scene.metric("medtower_model_load_seconds", **loaded) == loads
 
 
 @pytest.fixture(scope="module")

@@ -83,8 +83,10 @@ class Repository:
         return found or None
 
     def head_commit(self) -> str:
-        """The commit that is checked out here."""
-        return self.git("rev-parse", "HEAD").decode().strip()
+        """The commit that is checked out here, with `-dirty` when files of it were changed since."""
+        commit = self.git("rev-parse", "HEAD").decode().strip()
+        changed = self.git("status", "--porcelain", "--untracked-files=no").strip()
+        return f"{commit}-dirty" if changed else commit
 
     def branches(self, prefix: str = "") -> list[str]:
         out = self.git("for-each-ref", "--format=%(refname:lstrip=2)", f"refs/heads/{prefix}").decode()

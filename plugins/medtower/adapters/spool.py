@@ -128,7 +128,12 @@ class Spool:
         """The answer that stands for `request_id`, None when it is new; raises Conflict when its body was another, or the answer is no
         longer kept here."""
         with self._read() as connection:
-            return _standing(connection, request_id, body_sha256)
+            # one snapshot: a commit between its two questions would make a request that is being answered look like one that was
+            connection.execute("BEGIN")
+            try:
+                return _standing(connection, request_id, body_sha256)
+            finally:
+                connection.execute("ROLLBACK")
 
     def waiting(self, limit: int) -> list[tables.Waiting]:
         """The oldest `limit` rows that have not been shipped, in the order they came."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,12 +18,13 @@ def now() -> dict[str, object]:
     return {
         "created_at": datetime.now(UTC).replace(microsecond=0).isoformat(),
         "code_commit": code_commit(),
-        "dependencies": {library: metadata.version(library) for library in LIBRARIES},
+        "dependencies": {"python": platform.python_version()}
+        | {library: metadata.version(library) for library in LIBRARIES},
     }
 
 
 def code_commit() -> str:
-    """The commit of the code that runs; 'unknown' for an installation without its repository."""
+    """The commit of the code that runs (`-dirty` when it was changed since); 'unknown' for an installation without its repository."""
     try:
         return Repository(Path(__file__).resolve().parents[3]).head_commit()
     except MedtowerError:
