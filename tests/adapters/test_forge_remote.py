@@ -18,6 +18,8 @@ from medtower.adapters.forge.remote import Remote
 from medtower.adapters.git import Repository
 from medtower.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
 from medtower.settings import Settings
+from medtower.workflows.take_back import take_back
+from medtower.workflows.tower import Tower
 
 BRANCH = "promote/als_risk-1"
 
@@ -100,6 +102,31 @@ def test_main_only_moves_forward(both: Both) -> None:
         both.remote.fetch(both.here)
     with pytest.raises(Conflict):
         both.remote.push_main(both.here)
+
+
+def test_a_rollback_continues_what_the_forge_has_and_is_given_to_it(both: Both) -> None:
+    for version in (1, 2):
+        both.world.promote("als_risk", version)
+    both.remote.push_main(both.here)
+    with both.there.checkout() as work:
+        (work.folder / "notes.md").write_text("merged on the forge meanwhile")
+        on_the_forge = work.commit("Change something else")
+        work.push(expected=work.tip)
+    nowhere = "127.0.0.1:1"
+    settings = Settings(
+        home=both.world.root / "home",
+        repository=both.here.path,
+        forge="gitea",
+        forge_url=both.url.removesuffix("/hospital/models.git"),
+        forge_repository="hospital/models",
+        forge_token=SecretStr(TOKEN),
+        dsn=SecretStr("host=127.0.0.1 port=1 dbname=medtower user=medtower_airflow"),
+        gateway_url=f"http://{nowhere}",
+        triton_url=nowhere,
+    )
+    done = take_back(Tower(settings), "als_risk", "a test")
+    assert both.there.head() == both.here.head() == done.commit
+    assert both.there.is_ancestor(on_the_forge, done.commit)
 
 
 def test_a_proposal_that_the_forge_no_longer_has_goes(both: Both) -> None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.fixtures.tower import RunningTower
 
 from medtower.adapters.postgres.rollout_record import RolloutRecord
+from medtower.errors import Conflict
 from medtower.local.health import poll
+from medtower.releases import traffic_file
 from medtower.serving import routing
-from medtower.workflows import model_tree
+from medtower.workflows import advance_rollout, history, model_tree, trail
 from medtower.workflows.advance_rollout import advance
 from medtower.workflows.train import train
 
@@ -81,11 +89,9 @@ def wait_recorded(tower: RunningTower, name: str, n: int, *, outcomes: bool = Fa
     poll(there, part="the shipper", deadline=60)
 
 
-@pytest.fixture
-def half_way(tower: RunningTower, request: pytest.FixtureRequest) -> str:
+def half_way(tower: RunningTower, name: str, **plan: object) -> str:
     """A model whose version 1 serves and whose version 2 is at its first stage, half of the patients."""
-    name = f"kidney_{request.param}"
-    tower.publish(name, rollout=PLAN)
+    tower.publish(name, rollout=PLAN | plan)
     for version in (1, 2):
         train(tower.tower, name, reason="a test")
         tower.promote(name, version, emergency=False)
@@ -93,29 +99,94 @@ def half_way(tower: RunningTower, request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.mark.parametrize("half_way", ["steps"], indirect=True)
-def test_a_rollout_holds_without_traffic_and_advances_on_the_evidence_of_both_arms(
-    tower: RunningTower, half_way: str
+@pytest.fixture(scope="module")
+def rolling(tower: RunningTower) -> str:
+    """A rollout in three stages; the tests that use it tell one story, in their order."""
+    return half_way(tower, "kidney_steps", steps=[50, 60, 100])
+
+
+def gather(tower: RunningTower, name: str, people: int) -> None:
+    """Evidence on both arms since the last step, on record."""
+    traffic = history.traffic_at(tower.tower.repository, "main", name)
+    began = traffic.decided_at if traffic else datetime.now(UTC)
+    poll(lambda: datetime.now(UTC) - began > timedelta(seconds=1), part="the clock", deadline=5)
+    before = recorded(tower, name)
+    assert set(ask(tower, name, people).values()) == {1, 2}
+    poll(lambda: recorded(tower, name) == before + people, part="the shipper", deadline=60)
+
+
+def recorded(tower: RunningTower, name: str) -> int:
+    record, now = RolloutRecord(tower.settings.dsn.get_secret_value()), datetime.now(UTC)
+    return sum(len(record.arm(name, v, now - timedelta(hours=1), now, now)["failed"]) for v in (1, 2))
+
+
+def steps_taken(tower: RunningTower, name: str) -> list[str]:
+    log = tower.tower.repository.log("main", model_tree.path(name, traffic_file.NAME))
+    return [commit.subject for commit in reversed(log)]
+
+
+def test_17_a_rollout_without_traffic_holds(tower: RunningTower, rolling: str) -> None:
+    told = advance(rolling, tower.tower)
+    assert told["decision"] == "HOLD" and told["commit"] is None
+    assert "0 patients" in str(told["reason"]), told
+    assert steps_taken(tower, rolling) == []
+
+
+def advance_and_die(tower: RunningTower, name: str) -> None:
+    """As in a task whose scheduler is killed when the step is pushed and nobody was told of it."""
+
+    def die(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    trail.note = die  # in this process alone
+    advance(name, tower.with_settings())
+
+
+def test_23_a_rollout_killed_after_its_step_is_gone_on_with_and_steps_neither_twice_nor_too_far(
+    tower: RunningTower, rolling: str
 ) -> None:
-    name = half_way
-    first = advance(name, tower.tower)
-    assert first["decision"] == "HOLD" and first["commit"] is None
-    answered = ask(tower, name, 400)
-    assert set(answered.values()) == {1, 2}
-    wait_recorded(tower, name, 400)
-    then = advance(name, tower.tower)
-    assert then["decision"] == "PROMOTE", then
-    wait_arms(tower, name, {2: 100.0})
-    assert advance(name, tower.tower)["decision"] is None
-    subjects = ask(tower, name, 20)
-    assert set(subjects.values()) == {2}
+    gather(tower, rolling, 400)
+    process = multiprocessing.get_context("fork").Process(target=advance_and_die, args=(tower, rolling))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    first = [f"Advance {rolling} 2 to 60 % of patients"]
+    assert steps_taken(tower, rolling) == first
+    wait_arms(tower, rolling, {1: 40.0, 2: 60.0})
+    # run again: what was judged before the step is no evidence for the next
+    told = advance(rolling, tower.tower)
+    assert (told["stage"], told["decision"], told["commit"]) == (1, "HOLD", None), told
+    assert steps_taken(tower, rolling) == first
 
 
-@pytest.mark.parametrize("half_way", ["worse"], indirect=True)
+def test_23_two_advances_at_once_take_one_step(
+    tower: RunningTower, rolling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather(tower, rolling, 500)
+    looked, real = threading.Barrier(2, timeout=60), advance_rollout._act
+
+    def act(*arguments: Any) -> str | None:
+        looked.wait()  # both have judged the same stage
+        return real(*arguments)
+
+    monkeypatch.setattr(advance_rollout, "_act", act)
+    with ThreadPoolExecutor(2) as both:
+        runs = [both.submit(advance, rolling, tower.with_settings()) for _ in range(2)]
+    refused = [error for run in runs if (error := run.exception())]
+    assert [type(error) for error in refused] == [Conflict], refused
+    (done,) = [run.result() for run in runs if not run.exception()]
+    assert done["decision"] == "PROMOTE", done
+    assert steps_taken(tower, rolling)[1:] == [f"Advance {rolling} 2 to 100 % of patients"]
+    monkeypatch.undo()
+    wait_arms(tower, rolling, {2: 100.0})
+    assert advance(rolling, tower.tower)["decision"] is None
+    assert set(ask(tower, rolling, 20).values()) == {2}
+
+
 def test_a_candidate_that_is_wrong_about_its_patients_is_reverted_by_its_own_verdict(
-    tower: RunningTower, half_way: str
+    tower: RunningTower,
 ) -> None:
-    name = half_way
+    name = half_way(tower, "kidney_worse")
     answered = ask(tower, name, 300)
     wait_recorded(tower, name, 300)
     tell_outcomes(tower, name, answered, wrong=2)

@@ -59,6 +59,7 @@ def test_it_needs_git_and_nothing_else(world: World, alone: Tower, caplog: pytes
     )
     assert (released(world), world.repository.head()) == (1, done.commit)
     assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [
+        "main was not compared with the forge's",
         "the rollback stands; the forge gets it later",
         "the rollback stands; its report comes later",
     ]

@@ -14,7 +14,7 @@ from medtower.domain.contract import Contract
 from medtower.domain.release import Manifest
 from medtower.domain.rollout import COMPLETED_KEPT, Plan, Traffic, stage
 from medtower.domain.verdict import Decision, Verdict, overall
-from medtower.errors import MedtowerError, NotFound
+from medtower.errors import Conflict, MedtowerError, NotFound
 from medtower.releases import dossier, policy, traffic_file
 from medtower.rollout.observed import Arm, Pairs
 from medtower.rollout.verdict import judge
@@ -46,9 +46,10 @@ def advance(name: str, tower: Tower | None = None, *, now: datetime | None = Non
     """Do what the verdict of this look says and return it: {model, version, stage, decision, reason, commit}.
 
     May be called as often as one likes: the tests are valid at every look, a stage holds for its hours, and a step that somebody else committed
-    first is not taken twice. Raises Refused when what is released does not verify; then nothing moves.
+    first is not taken twice (Conflict). Raises Refused when what is released does not verify; then nothing moves.
     """
     tower, moment = tower or Tower(), now or datetime.now(UTC)
+    pull_request.catch_up(tower)
     found = underway(tower, name)
     if found is None:
         return {"model": name, "decision": None, "reason": "no rollout is under way"}
@@ -167,9 +168,21 @@ def _step(tower: Tower, found: Underway, verdicts: Sequence[Verdict], moment: da
         completed=completed,
     )
     with tower.repository.checkout() as work:
+        _check_unmoved(tower, found, work.tip or MAIN)
         folder = work.folder / model_tree.path(manifest.model)
         traffic_file.write(folder, traffic, tower.settings.path("rollout_key"))
         share = found.plan.stages[following]
         commit = work.commit(f"Advance {manifest.model} {manifest.version} to {share:g} % of patients")
         work.push(expected=work.tip)
     return commit
+
+
+def _check_unmoved(tower: Tower, found: Underway, tip: str) -> None:
+    """Raise Conflict when main is not what was judged: another look took the step, or somebody took the version back."""
+    name = found.manifest.model
+    released = model_tree.release_at(tower.repository, tip, name).digest
+    traffic = history.traffic_at(tower.repository, tip, name)
+    if (released, traffic) != (dossier.digest(found.manifest), found.traffic):
+        raise Conflict(
+            f"the rollout of {name} {found.manifest.version} was moved while it was judged; look again"
+        )

@@ -5,13 +5,14 @@ Without a forge the local bare repository is the place itself; with one, its bra
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from medtower.adapters.forge.chosen import forge_of, remote_of
 from medtower.adapters.forge.pull_request import PullRequest
 from medtower.adapters.git import Repository
-from medtower.errors import NotFound, Refused
+from medtower.errors import MedtowerError, NotFound, Refused
 from medtower.releases import dossier, policy
 from medtower.reports.render import render
 from medtower.workflows import merge as local_merge
@@ -19,7 +20,9 @@ from medtower.workflows import model_tree
 from medtower.workflows.check import Rules, check_squashed
 from medtower.workflows.tower import Tower
 
+log = logging.getLogger(__name__)
 PAGE = "approval.md"
+PATIENCE_SECONDS = 5.0
 
 
 @contextmanager
@@ -43,6 +46,16 @@ def refresh(tower: Tower) -> None:
     """Make main and all proposals here what they are on the forge; without a forge they are that already."""
     if remote := remote_of(tower.settings):
         remote.fetch_all(tower.repository, model_tree.PROMOTE)
+
+
+def catch_up(tower: Tower) -> None:
+    """Bring main here up to what the forge has, if it says so within a few seconds: what is committed next then continues it. A forge that is
+    down holds nothing up, and its main cannot move meanwhile either."""
+    if remote := remote_of(tower.settings):
+        try:
+            remote.within(PATIENCE_SECONDS).fetch(tower.repository)
+        except MedtowerError as error:
+            log.warning("main was not compared with the forge's", extra={"reason": str(error)})
 
 
 def share(tower: Tower) -> None:

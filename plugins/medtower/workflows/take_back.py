@@ -25,6 +25,7 @@ def take_back(
     The commit comes first and needs git alone. What it could not tell because a part was down is told by the next `reconcile_health`, which
     also finds a `git revert` made by hand. Raises what `rollback` raises.
     """
+    pull_request.catch_up(tower)
     done = rollback(tower.repository, name, reason, version=version)
     follow_up(tower, done, actor=actor)
     return done

@@ -28,6 +28,10 @@ class Remote:
     def __init__(self, url: str, token: SecretStr, *, seconds: float = SECONDS) -> None:
         self.url, self._token, self._seconds = url, token, seconds
 
+    def within(self, seconds: float) -> Remote:
+        """The same remote, given up after `seconds`."""
+        return Remote(self.url, self._token, seconds=seconds)
+
     def tip(self, repository: Repository, branch: str) -> str | None:
         """The commit that the forge's `branch` points at, or None."""
         found = self._git(repository, "ls-remote", self.url, f"refs/heads/{branch}").split()

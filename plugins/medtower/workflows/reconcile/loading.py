@@ -27,7 +27,7 @@ def serve_exactly(parts: Parts, newest: Verified, known: Collection[Verified], v
     model = newest.manifest.model
     text = config.with_versions(newest.config, versions)
     before = ready(parts.triton, model)
-    if before == versions and parts.store.config(model) == text:
+    if before == versions and _written(parts, model) == text:
         return
     for each in known:
         if each.version in versions:
@@ -43,6 +43,14 @@ def serve_exactly(parts: Parts, newest: Verified, known: Collection[Verified], v
     parts.reached("loaded")
     for version in versions - before:
         parts.metrics.loaded(model, version, time.monotonic() - started)
+
+
+def _written(parts: Parts, model: str) -> str | None:
+    """The config.pbtxt in the store; None when there is none, or when it was damaged so far that it is no text: it is written anew then."""
+    try:
+        return parts.store.config(model)
+    except UnicodeDecodeError:
+        return None
 
 
 def _load(triton: Triton, model: str) -> str:

@@ -30,7 +30,7 @@ def reconcile(parts: Parts, desired: Desired, before: Route | None, publish: Cal
         return
     routing.check(route)
     for each in serving:
-        _check_width(parts, each, before)
+        _check_width(each, before)
         weights.ensure(parts, each.manifest, rehash=False)
     _load(parts, serving, before)
     for each in serving:
@@ -115,12 +115,12 @@ def _drop(parts: Parts, serving: Sequence[Verified], before: Route | None) -> No
         log.warning("an old version was not dropped", extra={"model": model, "reason": str(error)})
 
 
-def _check_width(parts: Parts, wanted: Verified, before: Route | None) -> None:
-    """One config.pbtxt is shared by all versions: another number of inputs would take the incumbent down."""
-    current = parts.store.config(wanted.manifest.model)
-    if before is None or not before.arms or current is None:
+def _check_width(wanted: Verified, before: Route | None) -> None:
+    """One config.pbtxt is shared by all versions: another number of inputs would take the incumbent down. Its contract says how many it takes,
+    not the file in the store, which anybody with access to the disk may have changed."""
+    if before is None or not before.arms:
         return
-    old, new = config.width(current), config.width(wanted.config)
+    old, new = len(before.arms[0].contract.inputs), config.width(wanted.config)
     if old != new:
         raise Refused(
             "inputs", f"{wanted.manifest.model} serves {old} inputs, version {wanted.version} takes {new}"
