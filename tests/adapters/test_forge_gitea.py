@@ -76,8 +76,8 @@ def test_a_merge_squashes_the_head_that_was_checked(fake: FakeForge, gitea: Gite
         "GET",
         STATUS,
         combined(
-            (1, "medtower / medtower check (pull_request)", "failure"),
-            (2, "medtower / medtower check (pull_request)", "success"),
+            (1, "medtower / medtower check (pull_request_target)", "failure"),
+            (2, "medtower / medtower check (pull_request_target)", "success"),
         ),
     )
     fake.on("POST", f"{PULLS}/7/merge", Reply(200, b""))
@@ -95,11 +95,21 @@ def test_a_merge_squashes_the_head_that_was_checked(fake: FakeForge, gitea: Gite
     [
         ((), "missing"),
         (((1, "another / check (push)", "success"),), "missing"),
-        (((1, "medtower / medtower check (pull_request)", "pending"),), "pending"),
+        (((1, "medtower / medtower check (pull_request)", "success"),), "missing"),  # its own workflow
         (
             (
-                (1, "medtower / medtower check (pull_request)", "success"),
-                (2, "medtower / medtower check (pull_request)", "failure"),
+                (1, "medtower / medtower check (pull_request_target)", "failure"),
+                (2, "medtower / medtower checkers of my own (push)", "success"),
+                (3, "medtower / medtower check (push)", "success"),
+                (4, "medtower / medtower check (pull_request_target) too", "success"),
+            ),
+            "failure",
+        ),
+        (((1, "medtower / medtower check (pull_request_target)", "pending"),), "pending"),
+        (
+            (
+                (1, "medtower / medtower check (pull_request_target)", "success"),
+                (2, "medtower / medtower check (pull_request_target)", "failure"),
             ),
             "failure",
         ),
@@ -117,7 +127,7 @@ def test_nothing_is_merged_before_the_check_is_green(
 
 def test_a_merge_that_the_forge_does_not_do_is_a_conflict(fake: FakeForge, gitea: Gitea) -> None:
     fake.on("GET", f"{PULLS}/7", pull(7, BRANCH, HEAD))
-    fake.on("GET", STATUS, combined((1, "medtower / medtower check (pull_request)", "success")))
+    fake.on("GET", STATUS, combined((1, "medtower / medtower check (pull_request_target)", "success")))
     fake.on("POST", f"{PULLS}/7/merge", Reply(405, {"message": "Please try again later"}))
     with pytest.raises(Conflict, match="Please try again later"):
         gitea.merge(7, HEAD)
@@ -135,7 +145,7 @@ def test_protection_is_changed_where_it_is_and_made_where_it_is_not(fake: FakeFo
         and not made["enable_force_push"]
         and not made["enable_push"]
     )
-    assert made["status_check_contexts"] == ["medtower / medtower check*"]
+    assert made["status_check_contexts"] == ["medtower / medtower check (pull_request_target)"]
     fake.on("PATCH", f"{rules}/main", {"rule_name": "main"})
     gitea.protect(protection("gitea", ["tower-bot"]))
     assert len(fake.calls("POST")) == 1

@@ -12,6 +12,7 @@ from tests.adapters.forge_server import REPOSITORY, TOKEN, FakeForge, Reply, pul
 
 from medtower.adapters.forge.github import GitHub
 from medtower.adapters.forge.protection import protection
+from medtower.adapters.forge.pull_request import run_title
 from medtower.errors import (
     Conflict,
     DeadlineExceeded,
@@ -45,8 +46,17 @@ def github(fake: FakeForge, pauses: list[float]) -> GitHub:
     return GitHub(fake.url, REPOSITORY, SecretStr(TOKEN), deadline=5, pause=pauses.append)
 
 
-def run(status: str, conclusion: str | None, number: int = 1, sha: str = HEAD) -> dict[str, Any]:
+def run(
+    status: str,
+    conclusion: str | None,
+    number: int = 1,
+    sha: str = HEAD,
+    event: str = "pull_request_target",
+    title: str = "",
+) -> dict[str, Any]:
     return {
+        "event": event,
+        "display_title": title,
         "id": 30 + number,
         "name": "medtower",
         "run_number": number,
@@ -186,6 +196,15 @@ def test_a_merge_is_one_squash_commit_of_the_head_that_was_checked(fake: FakeFor
         (runs(run("completed", "success", sha="b" * 40)), "missing"),
         (runs(run("in_progress", None)), "in_progress"),
         (runs(run("completed", "success", 1), run("completed", "failure", 2)), "failure"),
+        (runs(run("completed", "success", event="pull_request")), "missing"),
+        (runs(run("completed", "failure", 1), run("completed", "success", 2, event="push")), "failure"),
+        (
+            runs(
+                run("completed", "failure", 1),
+                run("completed", "success", 2, "b" * 40, title=f"medtower check of {'b' * 40}"),
+            ),
+            "failure",
+        ),
     ],
 )
 def test_nothing_is_merged_before_the_required_check_is_green(
@@ -196,6 +215,19 @@ def test_nothing_is_merged_before_the_required_check_is_green(
     with pytest.raises(Refused, match=f"medtower check.*{word}"):
         github.merge(7, HEAD)
     assert fake.calls("PUT") == []
+
+
+def test_a_run_is_known_by_its_title_where_its_commit_is_the_base_s(fake: FakeForge, github: GitHub) -> None:
+    fake.on("GET", f"{PULLS}/7", pull(7, BRANCH, HEAD), pull(7, BRANCH, HEAD, **MERGED))
+    titled = run("completed", "success", 3, "0" * 40, title=run_title(HEAD))
+    fake.on("GET", RUNS, runs(run("completed", "failure", 4, "b" * 40)), runs(titled), runs())
+    fake.on("PUT", f"{PULLS}/7/merge", {"merged": True})
+    assert github.merge(7, HEAD) == SQUASHED
+    asked = [a.query for a in fake.asked if a.path == RUNS]
+    assert [(q["event"], q["page"]) for q in asked] == [
+        ("pull_request_target", "1"),
+        ("pull_request_target", "2"),
+    ]
 
 
 @pytest.mark.parametrize("changed", [{"state": "closed"}, {"head": pull(7, BRANCH, "b" * 40)["head"]}])
@@ -290,6 +322,22 @@ def test_a_redirect_is_not_followed_and_the_token_stays(fake: FakeForge, github:
 def test_an_answer_that_is_none_of_this_api_is_said_to_be(fake: FakeForge, github: GitHub, body: Any) -> None:
     fake.on("GET", PULLS, Reply(200, body))
     with pytest.raises(Unavailable, match="MEDTOWER_FORGE_URL"):
+        github.list()
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_is_nested_without_end_is_unavailable(
+    fake: FakeForge, github: GitHub, status: int
+) -> None:
+    fake.on("GET", PULLS, Reply(status, b"[" * 200_000))
+    with pytest.raises(Unavailable, match="MEDTOWER_FORGE_URL|with 500"):
+        github.list()
+
+
+@pytest.mark.parametrize("name", ["Retry-After", "X-RateLimit-Reset"])
+def test_a_limit_of_more_than_all_time_is_a_limit(fake: FakeForge, github: GitHub, name: str) -> None:
+    fake.on("GET", PULLS, Reply(429, {}, {name: "9" * 400}))
+    with pytest.raises(Unavailable, match="rate limit is reached"):
         github.list()
 
 

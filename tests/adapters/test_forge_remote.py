@@ -173,6 +173,27 @@ def test_github_s_git_address_follows_from_its_api_s(url: str, git: str) -> None
     assert found is not None and found.url == git
 
 
+@pytest.mark.parametrize("forge", ["github", "gitea"])
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("http://forge.example.org", False),
+        ("https://somebody@forge.example.org", False),
+        ("http://127.0.0.1:3000", True),
+        ("http://localhost:3000", True),
+        ("https://forge.example.org", True),
+    ],
+)
+def test_git_s_address_is_held_to_the_rule_of_the_api_s(forge: str, url: str, taken: bool) -> None:
+    settings = Settings(forge=forge, forge_url=url, forge_repository="a/b", forge_token=SecretStr(TOKEN))  # type: ignore[arg-type]
+    for kind in (remote_of, hosted):
+        if taken:
+            assert kind(settings) is not None
+        else:
+            with pytest.raises(InvalidInput, match="MEDTOWER_FORGE_URL"):
+                kind(settings)
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [

@@ -4,7 +4,7 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ def prediction(request_id: str, body: str = "body") -> Prediction:
         arm="champion",
         subject="f" * 64,
         event_time=AT,
+        received_at=AT,
         features=[1.5, None],
         prediction=0.25,
         confidence=0.75,
@@ -48,6 +49,7 @@ def failure(opened: bool = False) -> Failure:
         arm="candidate",
         subject="f" * 64,
         event_time=AT,
+        received_at=AT,
         code=502,
         latency_ms=0.5,
         opened=opened,
@@ -62,6 +64,7 @@ def shadowed() -> Shadowed:
         digest="b" * 64,
         subject="f" * 64,
         event_time=AT,
+        received_at=AT,
         prediction=None,
         latency_ms=0.5,
         current_version=1,
@@ -223,6 +226,23 @@ def test_a_spool_of_an_earlier_form_learns_its_request_ids(path: Path) -> None:
     again.dropped(again.waiting(2)[-1].sequence).result(5)
     with pytest.raises(Conflict, match="on record"):
         again.answer("r1", "body")
+    again.close()
+
+
+def test_rows_of_an_earlier_form_came_in_when_they_were_spooled(path: Path) -> None:
+    spool = Spool(path)
+    keep(spool, "r1")
+    spool.note(failure(), shadowed()).result(5)
+    spool.record_outcomes([outcome("r1")]).result(5)
+    earlier = "UPDATE outbox SET content = json_remove(content, '$.received_at'), spooled_at = 1769851800.25"
+    spool._submit(lambda connection: connection.execute(earlier)).result(5)
+    spool.close()
+    again = Spool(path)
+    moment = AT + timedelta(seconds=0.25)
+    expected = [
+        i.model_copy(update={"received_at": moment}) for i in (prediction("r1"), failure(), shadowed())
+    ]
+    assert [w.item for w in again.waiting(10)] == [*expected, outcome("r1")]
     again.close()
 
 

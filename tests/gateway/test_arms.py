@@ -61,6 +61,7 @@ def test_what_a_candidate_fails_at_the_incumbent_answers_at_once(
     assert (kept.version, kept.digest, kept.arm) == (1, DIGESTS[1], "current")
     assert (failure.version, failure.digest, failure.arm, failure.code) == (2, DIGESTS[2], "candidate", code)
     assert (failure.request_id, failure.event_time) == ("r1", kept.event_time)
+    assert failure.received_at == kept.received_at
     assert failure.subject == pseudonym(b"key-of-the-pseudonyms", "subject-1")
     assert failure.latency_ms > (900 if fault == "hang" else 0)
     assert not failure.opened

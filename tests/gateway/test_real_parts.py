@@ -13,7 +13,7 @@ import pytest
 from tests.fixtures.onnx_models import linear
 from tests.fixtures.postgres import Cluster
 from tests.fixtures.triton import TritonProcess
-from tests.gateway.conftest import FEATURES, KEY, Gateway, publish, settings_of
+from tests.gateway.conftest import DIGESTS, FEATURES, KEY, Gateway, publish, settings_of
 from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.server import running, wait_until
 
@@ -107,7 +107,7 @@ def test_a_real_candidate_that_answers_nan_loses_its_patients_and_nobody_sees_an
     assert len(set(candidate["subjects"].tolist())) == 3
     # the three detours are the candidate's, what came after them the incumbent's
     assert record.arm("demo_risk", 1, *WINDOW, WINDOW[1])["failed"].tolist() == [False] * 7
-    assert record.opened("demo_risk", 3, *WINDOW) is not None
+    assert record.opened("demo_risk", DIGESTS[3]) is not None
 
 
 def test_the_pairs_of_a_real_shadow_and_its_disagreements_reach_the_real_database(

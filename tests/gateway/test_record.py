@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.gateway.conftest import FEATURES, KEY, Gateway, publish
+from tests.gateway.conftest import DIGESTS, FEATURES, KEY, Gateway, publish
 from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.server import wait_until
 
@@ -79,6 +79,22 @@ def test_when_there_is_room_again_it_answers_again(full_gateway: tuple[Gateway, 
     assert gateway.ask(request_id="again").status_code == 200
     assert gateway.recorded()[-1].request_id == "again"
     assert gateway.metric("medtower_spool_writable") == 1
+
+
+def test_a_breaker_that_opened_on_a_full_disk_is_on_record_when_there_is_room_again(
+    full_gateway: tuple[Gateway, list[int]],
+) -> None:
+    gateway, pages = full_gateway
+    gateway.publish(demo_risk={1: 1e-6, 2: 100 - 1e-6})
+    fill(gateway, pages)
+    gateway.triton.faults[2] = "nan"
+    assert {gateway.ask(subject_id=f"s{n}").status_code for n in range(3)} == {503}
+    spool = gateway.app.state.parts.record.spool
+    assert spool.opened() == set()
+    pages[0] = 100_000
+    assert gateway.ask(request_id="again").json()["version"] == 1
+    wait_until(lambda: spool.opened() == {("demo_risk", 2, DIGESTS[2])})
+    assert [f.opened for f in gateway.failures()] == [True]
 
 
 def test_a_disk_that_does_not_answer_is_given_up(tmp_path: Path) -> None:

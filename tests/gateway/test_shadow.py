@@ -29,6 +29,7 @@ def test_what_the_current_version_answers_the_shadow_scores_too(shadowed: Gatewa
     wait_until(lambda: shadowed.shadows())
     (kept,), (shadow,) = shadowed.recorded(), shadowed.shadows()
     assert (shadow.request_id, shadow.subject, shadow.event_time) == ("r1", kept.subject, kept.event_time)
+    assert shadow.received_at == kept.received_at
     assert (shadow.version, shadow.digest) == (2, DIGESTS[2])
     assert shadow.prediction == pytest.approx(0.8)
     assert (shadow.current_version, shadow.current_prediction) == (1, 0.75)

@@ -65,7 +65,7 @@ def prediction(n: int) -> Prediction:
     return Prediction.model_validate(
         {
             "request_id": f"r{n}", "model": "demo_risk", "version": 1, "digest": "a" * 64, "arm": "v1", "subject": "f" * 64,
-            "event_time": AT, "features": [1.0], "prediction": 0.5, "confidence": 0.5, "requires_human_review": False,
+            "event_time": AT, "received_at": AT, "features": [1.0], "prediction": 0.5, "confidence": 0.5, "requires_human_review": False,
             "latency_ms": 0.1, "body_sha256": "x",
         }
     )  # fmt: skip
@@ -81,7 +81,7 @@ def failure(n: int) -> Failure:
     return Failure.model_validate(
         {
             "request_id": f"r{n}", "model": "demo_risk", "version": 2, "digest": "b" * 64, "arm": "candidate", "subject": "f" * 64,
-            "event_time": AT, "code": 502, "latency_ms": 0.1,
+            "event_time": AT, "received_at": AT, "code": 502, "latency_ms": 0.1,
         }
     )  # fmt: skip
 
@@ -89,7 +89,7 @@ def failure(n: int) -> Failure:
 def shadowed(n: int) -> Shadowed:
     return Shadowed.model_validate(
         {
-            "request_id": f"r{n}", "model": "demo_risk", "version": 2, "digest": "b" * 64, "subject": "f" * 64, "event_time": AT,
+            "request_id": f"r{n}", "model": "demo_risk", "version": 2, "digest": "b" * 64, "subject": "f" * 64, "event_time": AT, "received_at": AT,
             "prediction": None, "latency_ms": 0.1, "current_version": 1, "current_prediction": 0.5, "current_latency_ms": 0.1,
             "disagrees": False,
         }

@@ -96,13 +96,20 @@ def half_way(tower: RunningTower, name: str, **plan: object) -> str:
         train(tower.tower, name, reason="a test")
         tower.promote(name, version, emergency=False)
         wait_arms(tower, name, {1: 100.0} if version == 1 else {1: 50.0, 2: 50.0})
+    poll(lambda: begun(tower, name), part="the reconciler's event", deadline=60)
     return name
+
+
+def begun(tower: RunningTower, name: str) -> bool:
+    found = advance_rollout.underway(tower.tower, name)
+    return found is not None and found.since is not None
 
 
 @pytest.fixture(scope="module")
 def rolling(tower: RunningTower) -> str:
-    """A rollout in three stages; the tests that use it tell one story, in their order."""
-    return half_way(tower, "kidney_steps", steps=[50, 60, 100])
+    """A rollout in three stages, the second so near to the first that only its own evidence may tell them apart; the tests that use it tell one
+    story, in their order."""
+    return half_way(tower, "kidney_steps", steps=[50, 51, 100])
 
 
 def gather(tower: RunningTower, name: str, people: int) -> None:
@@ -150,9 +157,9 @@ def test_23_a_rollout_killed_after_its_step_is_gone_on_with_and_steps_neither_tw
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    first = [f"Advance {rolling} 2 to 60 % of patients"]
+    first = [f"Advance {rolling} 2 to 51 % of patients"]
     assert steps_taken(tower, rolling) == first
-    wait_arms(tower, rolling, {1: 40.0, 2: 60.0})
+    wait_arms(tower, rolling, {1: 49.0, 2: 51.0})
     # run again: what was judged before the step is no evidence for the next
     told = advance(rolling, tower.tower)
     assert (told["stage"], told["decision"], told["commit"]) == (1, "HOLD", None), told
@@ -162,7 +169,7 @@ def test_23_a_rollout_killed_after_its_step_is_gone_on_with_and_steps_neither_tw
 def test_23_two_advances_at_once_take_one_step(
     tower: RunningTower, rolling: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gather(tower, rolling, 500)
+    gather(tower, rolling, 400)
     looked, real = threading.Barrier(2, timeout=60), advance_rollout._act
 
     def act(*arguments: Any) -> str | None:

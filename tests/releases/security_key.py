@@ -61,7 +61,7 @@ class SecurityKey:
         if self.ed25519:
             return self.ed25519.sign(message)
         r, s = decode_dss_signature(self.ecdsa.sign(message, ec.ECDSA(hashes.SHA256())))
-        return _mpint(r) + _mpint(s)
+        return _mpint(r) + _mpint(min(s, self.ecdsa.curve.group_order - s))
 
     @staticmethod
     def _framed(name: str, content: bytes) -> str:

@@ -69,7 +69,7 @@ def test_a_line_counts_from_and_until_its_times_and_at_both(
         ('valid-before="2030-01-01"', "must read YYYYMMDDZ"),
         ('valid-before=""', "must read YYYYMMDDZ"),
         ('valid-before="20300101z"', "must read YYYYMMDDZ"),
-        ('valid-before="٢٠٣٠٠١٠١Z"', "must read YYYYMMDDZ"),
+        ('valid-before="٢٠٣٠٠١٠١Z"', "more than printable ASCII"),
         ('valid-before="20300101Z",valid-before="20310101Z"', "says valid-before twice"),
         ('valid-after="20300101Z",valid-before="20300101Z"', "valid-before is not later than valid-after"),
     ],
@@ -166,6 +166,18 @@ def test_any_other_line_is_refused_by_its_number(tmp_path: Path, line: str) -> N
     path.write_text(f"# first\n{line}\n")
     with pytest.raises(Refused, match="line 2 of allowed_signers must read"):
         allowed_signers.read(path)
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85", "\v", "\f", "\r", "\x1e"])
+def test_a_line_ends_where_git_and_openssh_see_its_end(tmp_path: Path, end: str) -> None:
+    """Else a signer could hide behind a comment that everybody else reads as one line."""
+    path, hidden = tmp_path / "allowed_signers", f'b@example.org namespaces="medtower-final" {KEY}'
+    path.write_text(f'a@example.org namespaces="medtower-clinical" {KEY} laptop{end}{hidden}\n', newline="")
+    with pytest.raises(Refused, match="line 1 of allowed_signers holds more than printable ASCII"):
+        allowed_signers.read(path)
+    path.with_name("revoked_keys").write_text(f"# lost{end}{KEY}\n", newline="")
+    with pytest.raises(Refused, match="line 1 of revoked_keys holds more than printable ASCII"):
+        allowed_signers.revoked(path)
 
 
 def test_no_trust_root_is_not_an_empty_one(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from medtower.domain.release import Release
@@ -110,6 +112,17 @@ def test_completed_drops_its_oldest_beyond_a_hundred() -> None:
     steps.check_step(two, before, traffic(two, 2, *old[1:], str(two.digest)))
     with pytest.raises(Refused, match="grows by the release that reached everybody"):
         steps.check_step(two, before, traffic(two, 2, *old[:-1], str(two.digest)))
+
+
+def test_a_step_of_the_future_is_none_of_now() -> None:
+    """Else all steps could be pushed in one second, each dated a day after the one before."""
+    two = release(2, 1, plan=GRADUAL)
+    after = traffic(two, 1)
+    at = after.decided_at
+    for now in (None, at, at - steps.CLOCKS_DIFFER, at + timedelta(days=9)):
+        steps.check_step(two, None, after, now=now)
+    with pytest.raises(Refused, match="decided in the future"):
+        steps.check_step(two, None, after, now=at - steps.CLOCKS_DIFFER - timedelta(seconds=1))
 
 
 def test_a_step_of_an_immediate_release_or_without_a_time_zone_is_refused() -> None:

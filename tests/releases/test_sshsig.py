@@ -109,11 +109,74 @@ def test_what_this_module_signs_openssh_verifies(tmp_path: Path, kind: tuple[str
 def test_what_openssh_signs_this_module_verifies(tmp_path: Path, kind: tuple[str, ...], hashed: str) -> None:
     key = openssh_key(tmp_path, *kind)
     done = keygen("-Y", "sign", "-n", NAMESPACE, "-O", f"hashalg={hashed}", "-f", key, content=CONTENT)
-    fingerprint = sshsig.verify(CONTENT, done.stdout, NAMESPACE, public(key))
+    signature = sshsig.canonical(done.stdout)
+    assert signature == done.stdout or kind[0] == "ecdsa"
+    fingerprint = sshsig.verify(CONTENT, signature, NAMESPACE, public(key))
     assert fingerprint in keygen("-l", "-f", key).stdout.decode()
-    assert sshsig.claimed(done.stdout) == fingerprint
+    assert sshsig.claimed(signature) == fingerprint
     with pytest.raises(SignatureInvalid, match="was changed"):
-        sshsig.verify(CONTENT + b" ", done.stdout, NAMESPACE, public(key))
+        sshsig.verify(CONTENT + b" ", signature, NAMESPACE, public(key))
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda c: c.name)
+def test_an_ecdsa_signature_has_one_form(tmp_path: Path, curve: ec.EllipticCurve) -> None:
+    """Whoever turns s around makes other bytes that the same key signed."""
+    private = ec.generate_private_key(curve)
+    key = write_key(tmp_path / "key", private)
+    for _ in range(5):
+        made = sshsig.sign(CONTENT, key, NAMESPACE)
+        line = public_line(private)
+        assert sshsig.verify(CONTENT, made, NAMESPACE, line)
+        turned = _turned(made, curve.group_order)
+        with pytest.raises(SignatureInvalid, match="the higher of two"):
+            sshsig.verify(CONTENT, turned, NAMESPACE, line)
+        assert sshsig.canonical(turned) == made
+
+
+def _turned(armoured: bytes, order: int) -> bytes:
+    string, mpint = ssh_public_key.string, ssh_public_key.mpint
+    raw = base64.b64decode("".join(armoured.decode().split("\n")[1:-2]))
+    wire = ssh_public_key.Wire(raw[10:])
+    fields = [wire.string() for _ in range(5)]
+    inner = ssh_public_key.Wire(fields[4])
+    algorithm, both = inner.string(), ssh_public_key.Wire(inner.string())
+    r, s = both.mpint(), both.mpint()
+    fields[4] = string(algorithm) + string(string(mpint(r)) + string(mpint(order - s)))
+    return armour(raw[:10] + b"".join(map(string, fields)))
+
+
+FIELD = 2**255 - 19
+
+
+def _eight_times(y: int) -> tuple[int, int] | None:
+    """Eight times the point of Curve25519 with this y (RFC 8032, 5.1.4); None where there is none."""
+    d = -121665 * pow(121666, -1, FIELD) % FIELD
+    square = (y * y - 1) * pow(d * y * y + 1, -1, FIELD) % FIELD
+    x = pow(square, (FIELD + 3) // 8, FIELD)
+    if (x * x - square) % FIELD:
+        x = x * pow(2, (FIELD - 1) // 4, FIELD) % FIELD
+    if (x * x - square) % FIELD:
+        return None
+    y %= FIELD
+    for _ in range(3):
+        t = d * x * x * y * y
+        x, y = (
+            2 * x * y * pow(1 + t, -1, FIELD) % FIELD,
+            (y * y + x * x) * pow(1 - t, -1, FIELD) % FIELD,
+        )
+    return x, y
+
+
+def test_a_key_of_small_order_is_no_key() -> None:
+    """With such a key a signature that nobody made is good for one text in eight. Each of them is refused in every way to write it."""
+    small = [y for y in (*range(19), *ssh_public_key.SMALL_ORDER) if _eight_times(y) == (0, 1)]
+    assert len(set(small)) == 5
+    for y in {*small, *(y + FIELD for y in small if y + FIELD < 2**255)}:
+        for sign in (0, 1 << 255):
+            point = (y | sign).to_bytes(32, "little")
+            encoded = ssh_public_key.string(b"ssh-ed25519") + ssh_public_key.string(point)
+            with pytest.raises(SignatureInvalid, match="small order"):
+                ssh_public_key.parse(f"ssh-ed25519 {base64.b64encode(encoded).decode()}")
 
 
 @needs_openssh

@@ -130,6 +130,7 @@ class Clinic:
                 arm="current",
                 subject=f"p{i}",
                 event_time=start + MINUTE * i / n,
+                received_at=start + MINUTE * i / n,
                 features=[1.0],
                 prediction=score + (i % 10) / 10,
                 confidence=0.9,
@@ -271,6 +272,7 @@ def test_an_error_counts_for_an_hour(clinic: Clinic) -> None:
                 arm="current",
                 subject="p",
                 event_time=start,
+                received_at=start,
                 code=502,
                 latency_ms=1,
             )

@@ -12,13 +12,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.fixtures.releases import ENVIRONMENT, GRADUAL, STEP_VERDICT, World, make_key, signer_line
+from tests.fixtures.releases import (
+    ENVIRONMENT,
+    GRADUAL,
+    STEP_VERDICT,
+    World,
+    contract_text,
+    make_key,
+    signer_line,
+)
 
 from medtower.adapters.git import Repository
 from medtower.domain.contract import Role
 from medtower.domain.rollout import Plan
 from medtower.domain.verdict import Decision
-from medtower.errors import Conflict, NameInvalid, Refused
+from medtower.errors import Conflict, NameInvalid, NotFound, Refused
 from medtower.releases import approvals, dossier, kustomization, release_file, traffic_file
 from medtower.workflows import check, history, model_tree, trust
 from medtower.workflows.deactivate import deactivate
@@ -546,10 +554,73 @@ def test_15_a_deactivation_needs_no_approval_and_takes_everything_back(world: Wo
     assert [e.release.version for e in history.ledger(world.repository, "main", MODEL).stack] == [3]
 
 
-def test_15_a_model_that_came_with_its_first_promotion_goes_with_its_revert(fresh: World) -> None:
+def test_15_the_contract_comes_before_the_first_promotion_and_stays_after_its_revert(fresh: World) -> None:
+    with pytest.raises(NotFound, match="run: medtower add-model"):
+        fresh.propose("new_model", 1)
+    fresh.write("triton_models/new_model/model.yaml", contract_text("new_model"))
     promoted = fresh.promote("new_model", 1)
+    fresh.write("triton_models/new_model/model.yaml", contract_text("new_model") + "# edited\n")
     fresh.revert(promoted)
-    assert fresh.repository.entries("main:triton_models/new_model") == []
+    assert [e.path for e in fresh.repository.entries("main:triton_models/new_model")] == ["model.yaml"]
+
+
+def test_15_a_promotion_brings_no_contract(proposed: tuple[World, Clone]) -> None:
+    world, clone = proposed
+    with refused(world, "scope"):
+        push_squashed(
+            world, clone, "promote/sum_model-1", lambda folder: (folder / "model.yaml").write_text("x: 1\n")
+        )
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    ["*.yaml working-tree-encoding=UTF-16\n", "* text eol=crlf ident\n", "* -merge filter=nonsense\n"],
+)
+def test_15_no_attributes_and_no_ignored_names_stop_a_step_or_a_rollback(
+    world: World, attributes: str
+) -> None:
+    world.write(".gitattributes", attributes)
+    world.write(".gitignore", "traffic.*\n")
+    world.advance(MODEL)
+    assert history.traffic_at(world.repository, "main", MODEL) is not None
+    assert rollback(world.repository, MODEL, "a test").to == 1
+    assert world.repository.read("main", ".gitignore") == b"traffic.*\n"
+
+
+def test_15_what_no_disk_takes_outside_the_models_stops_no_rollback(world: World, clone: Clone) -> None:
+    blob = clone.git("rev-parse", f"HEAD:{FOLDER}/model.yaml")
+    for path, kept in (("/".join(["d" * 200] * 25), False), (f"docs/{'a' * 300}", True)):
+        clone.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
+        commit = clone.git("commit-tree", "-p", "HEAD", "-m", "x", clone.git("write-tree"))
+        if kept:
+            clone.push(f"{commit}:main")
+        else:
+            with refused(world, "tree: .*longer than 1000 bytes"):
+                clone.push(f"{commit}:main")
+        clone.git("reset", "-q")
+    world.advance(MODEL)
+    assert rollback(world.repository, MODEL, "a test").to == 1
+    assert [e.path for e in world.repository.entries("main:docs")] == ["a" * 300]
+
+
+def test_15_a_commits_own_words_stop_no_rollback(world: World, clone: Clone) -> None:
+    who = "x <x@example.org>"
+    head = f"tree {clone.git('rev-parse', 'HEAD^{tree}')}\nparent {clone.git('rev-parse', 'HEAD')}\n"
+    raw = (
+        f"{head}author {who} 1 +0000\ncommitter {who} 99999999999999 +0000\n\nlate ".encode()
+        + b"\xff\x85\v\n"
+    )
+    done = subprocess.run(
+        ["git", "hash-object", "-t", "commit", "-w", "--literally", "--stdin"],
+        cwd=clone.folder, input=raw, capture_output=True, check=True,
+    )  # fmt: skip
+    with world.unguarded():  # what a forge may have taken
+        world.repository.git("fetch", "-q", str(clone.folder), "main")
+        world.repository.git("config", "receive.fsckObjects", "false")
+        clone.push(f"{done.stdout.decode().strip()}:main")
+    newest = world.repository.log("main")[0]
+    assert newest.at.year == 9999 and newest.subject.startswith("late")
+    assert rollback(world.repository, MODEL, "a test").to == 1
 
 
 # -- 16: races -------------------------------------------------------------------------------------------------------------------
@@ -631,11 +702,27 @@ def test_a_step_before_its_hours_are_over_is_refused(tmp_path: Path) -> None:
     plan = Plan(strategy="gradual", steps=[10, 50, 100], hold_hours=24)
     world.promote(MODEL, 2, plan=plan)
     world.guard()
-    world.advance(MODEL)
     now = datetime.now(UTC).replace(microsecond=0)
+    world.advance(MODEL, decided_at=now - timedelta(hours=25))
     with refused(world, "traffic.*held for 23.0 h of 24 h"):
-        world.advance(MODEL, decided_at=now + timedelta(hours=23))
-    world.advance(MODEL, decided_at=now + timedelta(hours=25))
+        world.advance(MODEL, decided_at=now - timedelta(hours=2))
+    with refused(world, "traffic.*decided in the future"):
+        world.advance(MODEL, decided_at=now + timedelta(hours=1))
+    world.advance(MODEL)
+
+
+@pytest.mark.parametrize("date", ["2001-01-01T00:00:00Z", "2090-01-01T00:00:00Z"])
+def test_a_promotion_is_dated_when_it_reaches_main(proposed: tuple[World, Clone], date: str) -> None:
+    """The hours of the first stage count from the time that its commit says."""
+    world, clone = proposed
+    clone.git("merge", "-q", "--squash", "origin/promote/sum_model-1")
+    clone.git("commit", "-q", "-m", "Promote", GIT_COMMITTER_DATE=date)
+    with refused(world, "time"):
+        clone.push()
+    old, new = (Repository(clone.folder).commit_id(name) for name in ("HEAD~1", "HEAD"))
+    check.check(Repository(clone.folder), old, new, rules(world))
+    clone.git("commit", "-q", "--amend", "--no-edit")
+    clone.push()
 
 
 def test_nothing_travels_with_a_step_and_the_traffic_file_stays(world: World, clone: Clone) -> None:
@@ -704,6 +791,77 @@ def test_25_a_name_that_is_no_models_is_refused(world: World, clone: Clone) -> N
     for verb in (rollback, deactivate):
         with pytest.raises(NameInvalid):
             verb(world.repository, "../x", "a reason")
+
+
+def push_tree(clone: Clone, folder: str, entry: str) -> None:
+    """Push a commit that adds one `git ls-tree` line to a folder."""
+
+    def tree(lines: str) -> str:
+        found = subprocess.run(
+            ["git", "mktree"], cwd=clone.folder, input=lines, capture_output=True, text=True, check=True
+        )
+        return found.stdout.strip()
+
+    name = entry.partition("\t")[2]
+    lines = [
+        line for line in clone.git("ls-tree", f"HEAD:{folder}").splitlines() if not line.endswith(f"\t{name}")
+    ]
+    inner = tree("\n".join([*lines, entry]) + "\n")
+    while folder:
+        folder, _, name = folder.rpartition("/")
+        above = clone.git("ls-tree", f"HEAD:{folder}").splitlines()
+        lines = [f"040000 tree {inner}\t{name}" if line.endswith(f"\t{name}") else line for line in above]
+        inner = tree("\n".join(lines) + "\n")
+    clone.push(f"{clone.git('commit-tree', '-p', 'HEAD', '-m', 'x', inner)}:main")
+
+
+def test_25_an_empty_folder_with_a_name_that_is_no_models_is_refused(world: World, clone: Clone) -> None:
+    """No file in it changes, but every reader of the folder's names would stumble."""
+    empty = clone.git("hash-object", "-t", "tree", "-w", "/dev/null")
+    with refused(world, "stray: 'BAD NAME'"):
+        push_tree(clone, "triton_models", f"040000 tree {empty}\tBAD NAME")
+    with world.unguarded():
+        push_tree(clone, "triton_models", f"040000 tree {empty}\tBAD NAME")
+    assert set(model_tree.released(world.repository)) == {MODEL, OTHER}
+    assert rollback(world.repository, MODEL, "it stands there already").to == 1
+
+
+def test_25_a_release_that_cannot_be_read_leaves_the_other_models(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    with world.unguarded():
+        world.write(f"triton_models/{OTHER}/release.yaml", "- rubbish\n")
+    assert [r.version for r in model_tree.released(world.repository).values()] == [2]
+    assert [r.message for r in caplog.records] == ["a release cannot be read"]
+
+
+def test_25_a_folder_in_the_place_of_the_release_is_refused_by_its_name(world: World, clone: Clone) -> None:
+    place = clone.git("rev-parse", f"HEAD:{FOLDER}/dossiers/1")
+    with refused(world, "tree: .*release.yaml is a folder"):
+        push_tree(clone, FOLDER, f"040000 tree {place}\trelease.yaml")
+
+
+def test_what_the_cluster_obeys_is_nobodys_to_write_before_the_first_release_either(
+    world: World, clone: Clone
+) -> None:
+    place = clone.folder / "triton_models" / OTHER / kustomization.NAME
+    place.write_bytes(kustomization.render(OTHER, None) + b"resources: [https://example.org/job.yaml]\n")
+    clone.commit()
+    with refused(world, "release"):
+        clone.push()
+    place.write_bytes(kustomization.render(OTHER, None))
+    clone.git("commit", "-q", "-a", "--amend", "--no-edit")
+    clone.push()
+
+
+def test_a_promotion_leaves_what_the_cluster_obeys_as_it_follows_from_it(
+    proposed: tuple[World, Clone],
+) -> None:
+    world, clone = proposed
+    with refused(world, "release"):
+        push_squashed(
+            world, clone, "promote/sum_model-1", lambda folder: (folder / kustomization.NAME).unlink()
+        )
 
 
 # -- the trust root ------------------------------------------------------------------------------------------------------------------
@@ -778,6 +936,31 @@ def test_a_trust_root_pushed_by_hand_or_signed_for_another_one_is_refused(
     clone.git("commit", "-q", "--amend", "--no-edit")
     with refused(rooted, "approval"):
         clone.push()
+
+
+def test_an_undone_change_of_the_trust_root_comes_back_by_new_signatures_only(
+    rooted: World, tmp_path: Path
+) -> None:
+    first, other = rooted.trust_root.read_bytes(), with_successor(rooted, tmp_path)
+
+    def change(content: bytes) -> str:
+        (tmp_path / "wanted").write_bytes(content)
+        with rooted.unguarded():
+            trust.propose(rooted.repository, tmp_path / "wanted", rooted.roles)
+            sign_trust(rooted)
+        commit = trust.merge(rooted.repository, rules(rooted))
+        rooted.trust_root.write_bytes(content)
+        return commit
+
+    there = change(other.read_bytes())
+    change(first)
+    clone = Clone(rooted, tmp_path / "clone")
+    clone.git("rm", "-r", "-q", "trust")
+    clone.git("checkout", "-q", there, "--", "trust")
+    clone.commit("Once more")
+    with refused(rooted, "approval: .*was used for a former change"):
+        clone.push()
+    change(other.read_bytes())
 
 
 def test_a_new_signer_cannot_vote_for_itself(rooted: World, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.adapters.forge_server import REPOSITORY, TOKEN, Reply, serving
 from typer.testing import CliRunner
 
 from medtower import cli
-from medtower.adapters.forge.pull_request import CHECK
+from medtower.adapters.forge.pull_request import CHECK, run_title
 from medtower.domain.contract import ROLES
 from medtower.errors import InvalidInput, NotFound, Refused
 from medtower.workflows import init_repo
@@ -105,7 +105,14 @@ def test_the_check_runs_the_base_s_code_on_what_is_proposed_and_may_only_read(
     steps = job["jobs"]["check"]["steps"]
     assert "pull_request.base.sha" in steps[0]["with"]["ref"]
     assert steps[0]["with"]["fetch-depth"] == 0
-    assert "secrets." not in text and "pull_request_target" not in text
+    # YAML 1.1 reads the key `on` as true; on this event the file itself is main's, too
+    assert set(job[True]) == {"pull_request_target", "push"}
+    assert job[True]["pull_request_target"] == {"branches": ["main"]}
+    assert job["run-name"] == run_title("${{ github.event.pull_request.head.sha || github.sha }}")
+    # the ref of this event is main's: by it alone, one pull request's check would cancel all others'
+    assert "pull_request.number" in job["concurrency"]["group"]
+    assert "secrets." not in text
+    assert all("head" not in str(step.get("with")) for step in steps)
     assert steps[-1]["env"]["MEDTOWER_ENVIRONMENT"] == "ward-7"
     assert json.loads(steps[-1]["env"]["MEDTOWER_APPROVAL_ROLES"]) == list(ROLES)
     for step in steps:

@@ -215,7 +215,7 @@ class Forged:
 
     def green(self) -> None:
         head = self.there.head(BRANCH)
-        status = {"id": 1, "context": "medtower / medtower check (pull_request)", "status": "success"}
+        status = {"id": 1, "context": "medtower / medtower check (pull_request_target)", "status": "success"}
         self.fake.on(
             "GET", f"{API}/commits/{head}/status", {"sha": head, "state": "success", "statuses": [status]}
         )
@@ -276,6 +276,36 @@ def test_a_merge_on_the_forge_waits_for_the_required_check(forged: Forged) -> No
     forged.fake.on("GET", f"{API}/commits/{head}/status", {"sha": head, "state": "pending", "statuses": []})
     with pytest.raises(Refused, match="required check"):
         pull_request.merge(forged.tower, NAME, 1)
+
+
+@pytest.mark.parametrize("told", ["closed", "open"])
+def test_a_pull_request_that_is_opened_again_behind_our_back_is_not_merged_unverified(
+    forged: Forged, told: str
+) -> None:
+    """The list says one thing and a moment later the pull request is open: whoever asks for a merge has checked the policy."""
+    propose(forged)
+    forged.sign("clinical")
+    forged.has()
+    forged.green()
+    head = str(forged.there.head(BRANCH))
+    merged = {"merged_at": "2026-03-01T00:00:00Z", "merge_commit_sha": "e" * 40}
+    forged.fake.on("GET", f"{API}/pulls", [pull(7, BRANCH, head, state=told)])
+    forged.fake.on("GET", f"{API}/pulls/7", pull(7, BRANCH, head), pull(7, BRANCH, head, **merged))
+    forged.fake.on("POST", f"{API}/pulls/7/merge", Reply(200, b""))
+    with pytest.raises(Conflict if told == "closed" else ApprovalMissing, match="closed|technical"):
+        pull_request.merge(forged.tower, NAME, 1)
+    assert [a.path for a in forged.fake.calls("POST")] == [f"{API}/pulls"]
+
+
+def test_what_is_merged_already_is_told_again_without_asking_for_a_merge(forged: Forged) -> None:
+    propose(forged)
+    head = str(forged.there.head(BRANCH))
+    merged = pull(
+        7, BRANCH, head, state="closed", merged_at="2026-03-01T00:00:00Z", merge_commit_sha="e" * 40
+    )
+    forged.fake.on("GET", f"{API}/pulls", [merged])
+    assert pull_request.merge(forged.tower, NAME, 1) == "e" * 40
+    assert [a.path for a in forged.fake.calls("POST")] == [f"{API}/pulls"]
 
 
 def test_the_forge_s_squash_commit_is_the_promotion_and_its_revert_the_rollback(forged: Forged) -> None:

@@ -14,11 +14,13 @@ from tests.fixtures.onnx_models import linear
 from tests.fixtures.reconciler import Scene
 from tests.fixtures.releases import World
 
-from medtower.domain.release import Manifest
+from medtower.adapters.git import Repository
+from medtower.domain.release import Manifest, Release
 from medtower.errors import Conflict, Unavailable
 from medtower.local.health import poll
 from medtower.releases import dossier
 from medtower.serving import routing
+from medtower.workflows import model_tree
 from medtower.workflows.reconcile.desired import Desired, DesiredState
 from medtower.workflows.rollback import rollback
 
@@ -277,25 +279,26 @@ def test_no_folder_that_anyone_can_push_stops_the_other_models(
     for name in (b"\xff", b"n" * 300):
         plant(scene, "bad_file_name", name)
     plant(scene, b"\xff", b"release.yaml")
-    real = DesiredState._verified
+    real = model_tree.release_at
 
-    def surprise(state: DesiredState, folder: Path) -> Desired:
-        if folder.name == "bad_surprise":
+    def surprise(repository: Repository, ref: str, model: str) -> Release:
+        if model == "bad_surprise":
             raise IndexError("nobody foresaw")
-        return real(state, folder)
+        return real(repository, ref, model)
 
-    monkeypatch.setattr(DesiredState, "_verified", surprise)
+    monkeypatch.setattr(model_tree, "release_at", surprise)
     scene.world.write("triton_models/bad_surprise/cohort.yaml", b"x")
     report = scene.reconciler.once()
     failures = {o.model: o.failure for o in report.outcomes}
     assert failures.pop(scene.model) is None
+    assert failures.pop("bad_file_name") is None  # nothing is released there, and nothing was read
     names = ("Bad-Name", "a:b", "two\\nlines", "\\udcff")
     assert {failures.pop(name) for name in names} == {"name_invalid"}
-    assert set(failures) == {n for n in releases if n.startswith("bad")} | {"bad_file_name", "bad_surprise"}
+    assert set(failures) == {n for n in releases if n.startswith("bad")} | {"bad_surprise"}
     assert set(failures.values()) == {"refused"}
     assert scene.answer() == 1.0
     routes = routing.read(scene.routing).routes
-    assert set(routes) == {scene.model, *failures}
+    assert set(routes) == {scene.model, "bad_file_name", *failures}
     assert "IndexError" in routes["bad_surprise"].reason
     assert generate_latest(scene.registry)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.reconciler import Scene
-from tests.fixtures.releases import World
+from tests.fixtures.releases import World, contract_text
 
 from medtower.domain.release import Manifest
+from medtower.domain.routing import Route
 from medtower.errors import Unavailable
 from medtower.local.health import poll
 from medtower.serving import routing
@@ -21,11 +22,15 @@ def test_a_slow_download_of_one_model_does_not_hold_up_another_model_s_rollback(
     scene.once()
     bad = scene.promote(2)
     slow, let_go = f"{scene.model}_slow", threading.Event()
+    scene.world.write(f"triton_models/{slow}/model.yaml", contract_text(slow))
 
     def fetch(manifest: Manifest, destination: Path) -> None:
         if manifest.model == slow:
             assert let_go.wait(60)
         World.fetch(scene.world, manifest, destination)
+
+    def told() -> Route:
+        return routing.read(scene.routing).routes.get(slow, Route(model=slow))
 
     scene.world.fetch = fetch  # type: ignore[method-assign]
     scene.start()
@@ -33,20 +38,15 @@ def test_a_slow_download_of_one_model_does_not_hold_up_another_model_s_rollback(
         with scene.watching():
             poll(lambda: scene.routed() == 2, part="promotion", deadline=60)
             scene.world.promote(slow, 1)
-            poll(lambda: slow in routing.read(scene.routing).routes, part="the slow model", deadline=60)
+            poll(lambda: told().reason == "version 1 is being fetched", part="the slow model", deadline=60)
             scene.world.revert(bad)
             poll(lambda: scene.routed() == 1, part="rollback", deadline=60)
-            route = routing.read(scene.routing).routes[slow]
-            assert (route.arms, route.reason) == ([], "version 1 is being fetched")
+            assert (told().arms, told().reason) == ([], "version 1 is being fetched")
             let_go.set()
-            poll(
-                lambda: bool(routing.read(scene.routing).routes[slow].arms),
-                part="the slow model",
-                deadline=60,
-            )
+            poll(lambda: bool(told().arms), part="the slow model", deadline=60)
     finally:
         let_go.set()
-    assert [e.action for e in scene.events if slow in e.subject] == ["serves"]
+    assert [e.action for e in scene.events if slow in e.subject] == ["serves no", "serves"]
 
 
 def test_a_broken_download_is_gone_on_with_where_it_stopped(scene: Scene) -> None:

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 from tests.fixtures.releases import World
 
+from medtower.adapters.git import Repository
 from medtower.errors import Conflict, InvalidInput, NotFound
 from medtower.settings import Settings
 from medtower.workflows import model_tree
@@ -110,6 +111,34 @@ def test_the_version_is_looked_at_again_when_somebody_else_was_first(
     with pytest.raises(Conflict, match="version 1 is"):
         rollback(world.repository, MODEL, "second", version=2)
     assert released(world) == 1
+
+
+def test_of_two_people_who_take_back_what_they_see_only_one_version_goes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither names a version: both mean the one that was released when they asked."""
+    real, raced = Repository.checkout, []
+
+    def late(repository: Repository, *arguments: object, **named: object) -> object:
+        if not raced:
+            raced.append(True)
+            rollback(world.repository, MODEL, "first")
+        return real(repository, *arguments, **named)
+
+    monkeypatch.setattr(Repository, "checkout", late)
+    with pytest.raises(Conflict, match="2 is not released .any more., version 1 is"):
+        rollback(world.repository, MODEL, "second")
+    assert released(world) == 1
+
+
+def test_an_edit_of_the_contract_is_in_no_rollbacks_way_and_stays(world: World) -> None:
+    name = f"triton_models/{MODEL}/model.yaml"
+    edited = (world.repository.read("main", name) or b"") + b"# a person's edit\n"
+    world.write(name, edited)
+    for to in (1, None):
+        assert rollback(world.repository, MODEL, "a test").to == to
+    assert world.repository.read("main", name) == edited
+    assert world.repository.entries(f"main:triton_models/{MODEL}/dossiers") == []
 
 
 def test_a_request_by_form_that_is_repeated_takes_nothing_else_back(world: World, alone: Tower) -> None:

@@ -6,14 +6,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from medtower.adapters.git_process import attempt, run
-from medtower.domain.file_change import PLAIN_FILE
+from medtower.domain.file_change import PLAIN_FILE, FileChange
 from medtower.errors import Conflict, NotFound, Refused, Unavailable
 
 MAIN = "main"
@@ -22,6 +22,11 @@ RACED = ("stale info", "rejected", "failed to update ref", "cannot lock ref")
 DECLINED = re.compile(r"refused by rule (?P<rule>[a-z-]+): (?P<what>.*?)(?: remote:| To \S+ ! |$)")
 LONGEST_NAME = 255  # bytes; ext4, XFS and tmpfs allow no more
 LARGEST_EXPORT = 256 << 20
+NOTHING = "0" * 40
+RELEASED = ("triton_models", "trust")
+# Of higher precedence than any .gitattributes in the tree (gitattributes(5)): a checkout has the very bytes that git has.
+NO_ATTRIBUTES = "* -text -eol -working-tree-encoding -ident -filter !merge\n"
+LAST_SECOND = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,13 @@ class Repository:
         return found
 
     def read(self, ref: str, path: str) -> bytes | None:
-        """The bytes of `path` at `ref`; None when it is not there. Raises Refused when they are too many."""
+        """The bytes of `path` at `ref`; None when it is not there. Raises Refused when they are too many, or when it is no file."""
         name = f"{ref}:{path}"
-        if not self._exists(name):
+        kind = self._kind(name)
+        if kind is None:
             return None
+        if kind != "blob":
+            raise Refused("tree", f"{path} is a folder or a submodule where a plain file belongs; restore it")
         _check_size(path, self._sizes([name]))
         return self.git("cat-file", "blob", name)
 
@@ -142,19 +150,24 @@ class Repository:
     def log(self, ref: str = MAIN, path: str | None = None, *, limit: int | None = None) -> list[Commit]:
         """Newest first, along the first parents."""
         flags = ["--first-parent", "--format=%H%x1f%ct%x1f%s"] + ([f"-{limit}"] if limit else [])
-        out = self.git("log", *flags, ref, "--", *([path] if path else [])).decode()
+        out = self.git("log", *flags, ref, "--", *([path] if path else [])).decode(errors="replace")
         commits = []
-        for line in out.splitlines():
+        for line in filter(None, out.split("\n")):
             identity, at, subject = line.split("\x1f", 2)
-            commits.append(Commit(identity, datetime.fromtimestamp(int(at), UTC), subject))
+            commits.append(Commit(identity, _instant(at), subject))
         return commits
 
     @contextmanager
-    def checkout(self, branch: str = MAIN) -> Iterator[Checkout]:
-        """A throw-away clone with `branch` checked out (an empty repository: an unborn main). Raises NotFound."""
+    def checkout(self, branch: str = MAIN, folders: Sequence[str] = RELEASED) -> Iterator[Checkout]:
+        """A throw-away clone with `branch` checked out (an empty repository: an unborn main). Raises NotFound.
+
+        Only `folders` are written to the disk: what else anybody pushed (a path too long for a disk, a million files) stops no release and no
+        rollback. Commits keep it as it is.
+        """
         with tempfile.TemporaryDirectory(prefix="medtower-git-") as folder:
             place = Path(folder) / "work"
             run(Path(folder), "clone", "-q", "--template=", "--no-checkout", str(self.path), str(place))
+            _shield(place / ".git", folders)
             tip = self.head(branch)
             if tip:
                 run(place, "checkout", "-q", "-B", branch, tip)
@@ -180,8 +193,12 @@ class Repository:
         return attempt(self.path, *asked, environment=self._quarantine).returncode == 0
 
     def _exists(self, name: str) -> bool:
-        answer = self.git("cat-file", "--batch-check", stdin=os.fsencode(name) + b"\n")
-        return not answer.rstrip().endswith(b" missing")
+        return self._kind(name) is not None
+
+    def _kind(self, name: str) -> str | None:
+        """blob, tree or commit; None when it is not there, or is a submodule's."""
+        answer = self.git("cat-file", "--batch-check=%(objecttype)", stdin=os.fsencode(name) + b"\n").strip()
+        return None if answer.endswith(b" missing") else answer.decode()
 
     def _sizes(self, names: list[str]) -> int:
         """The bytes of all objects together."""
@@ -217,11 +234,22 @@ class Checkout:
 
     def commit(self, message: str) -> str:
         """Commit everything that changed, with a one-line message; return the commit id. Raises Conflict when nothing changed."""
-        self.git("add", "--all")
+        # forced: a .gitignore that anybody pushed must not hide a step of the bot or an approval
+        self.git("add", "--all", "--force", "--sparse")
         if not self.git("status", "--porcelain").strip():
             raise Conflict(f"nothing to commit on {self.branch}: it says so already")
         self.git("commit", "-q", "-m", one_line(message))
         return self.git("rev-parse", "HEAD").decode().strip()
+
+    def apply(self, changes: Iterable[FileChange]) -> None:
+        """Bring each file to the state after its change, whatever is checked out; nothing is merged."""
+        entries = "".join(f"{c.mode if c.after else 0} {c.after or NOTHING}\t{c.path}\0" for c in changes)
+        # in an index of its own: the checkout's must still know which files go
+        beside = {"GIT_INDEX_FILE": str(self.folder / ".git" / "applied")}
+        run(self.folder, "read-tree", "HEAD", environment=beside)
+        run(self.folder, "update-index", "-z", "--index-info", stdin=os.fsencode(entries), environment=beside)
+        tree = run(self.folder, "write-tree", environment=beside).decode().strip()
+        self.git("read-tree", "-u", "--reset", tree)
 
     def push(
         self, branch: str | None = None, *, expected: str | None, delete: tuple[str, str] | None = None
@@ -287,6 +315,19 @@ def _check_name(path: str) -> None:
 def _check_size(place: str, size: int) -> None:
     if size > LARGEST_EXPORT:
         raise Refused("tree", f"{place} holds more than {LARGEST_EXPORT >> 20} MiB; weights belong in MLflow")
+
+
+def _shield(git: Path, folders: Sequence[str]) -> None:
+    """Make a checkout in this new clone hold `folders` alone, byte for byte, whatever the tree says of itself."""
+    (git / "info").mkdir(exist_ok=True)
+    (git / "info" / "attributes").write_text(NO_ATTRIBUTES)
+    (git / "info" / "sparse-checkout").write_text("".join(f"/{folder}/\n" for folder in folders))
+    run(git.parent, "config", "core.sparseCheckout", "true")
+
+
+def _instant(seconds: str) -> datetime:
+    """A commit's own time, held inside the calendar: it may say the year 3 million, or nothing."""
+    return datetime.fromtimestamp(min(max(int(seconds or 0), 0), LAST_SECOND), UTC)
 
 
 def one_line(message: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from medtower.adapters.git import Repository
+from medtower.adapters.git import NOTHING, Repository
 from medtower.domain.file_change import FileChange
 from medtower.errors import Conflict, Refused, Unavailable
 
-NOTHING = "0" * 40
+# the tree without files, which git knows without having it
+EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,12 @@ INSERT INTO sqlite_sequence (name, seq) SELECT 'outbox', seq FROM sqlite_sequenc
 DROP TABLE narrow;
 COMMIT;
 """
+# Rows of an earlier form do not say when their request came in; when they were spooled is a fraction of a second later.
+RECEIVED = """
+UPDATE outbox
+SET content = json_set(content, '$.received_at', strftime('%Y-%m-%dT%H:%M:%fZ', spooled_at, 'unixepoch'))
+WHERE kind <> 'outcome' AND json_extract(content, '$.received_at') IS NULL
+"""
 KINDS: dict[str, type[Recorded]] = {
     "prediction": Prediction,
     "outcome": Outcome,
@@ -101,6 +107,7 @@ def create(connection: sqlite3.Connection) -> sqlite3.Connection:
         form = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'outbox'").fetchone()[0]
         if "CHECK" in form:
             connection.executescript(WIDEN)
+        connection.execute(RECEIVED)
         # a file that was written before `used` was there
         connection.create_function("short", 1, _short, deterministic=True)
         connection.execute(

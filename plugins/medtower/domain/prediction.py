@@ -12,7 +12,8 @@ class Prediction(BaseModel):
     """One answered request, as it is kept.
 
     `subject` is an HMAC pseudonym, never the identifier. `features` are the encoded inputs in the order of the contract
-    (float32, NaN for missing is stored as None). `confidence` is in [0, 1]. `latency_ms` is Triton's share.
+    (float32, NaN for missing is stored as None). `confidence` is in [0, 1]. `latency_ms` is Triton's share. `event_time` is what the caller says
+    the case is of; `received_at` is the gateway's own clock when the request had come in, and the only time that a rollout is judged by.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -24,6 +25,7 @@ class Prediction(BaseModel):
     arm: str
     subject: str
     event_time: datetime
+    received_at: datetime
     features: list[float | None]
     prediction: float
     confidence: float
@@ -50,7 +52,7 @@ class Failure(BaseModel):
 
     `code` is the status that it would have been: 502 (nonsense), 503 (not there), 504 (too late), or 422 when a candidate's contract refuses what
     its incumbent's accepts. A request that breaks every contract is the caller's mistake and no failure. `latency_ms` is how long the
-    attempt took. `opened`: with this failure the circuit breaker of the candidate opened, and no patient came to it any more.
+    attempt took. `event_time` and `received_at` are as in `Prediction`. `opened`: with this failure the circuit breaker of the candidate opened, and no patient came to it any more.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +64,7 @@ class Failure(BaseModel):
     arm: Literal["current", "candidate"]
     subject: str
     event_time: datetime
+    received_at: datetime
     code: Literal[422, 502, 503, 504]
     latency_ms: float
     opened: bool = False
@@ -70,7 +73,7 @@ class Failure(BaseModel):
 class Shadowed(BaseModel):
     """What a version in the shadow made of a request that `current_version` answered; `prediction` is None when it failed at it.
 
-    `disagrees`: what the patient would have been told is materially another thing. A failure is no disagreement.
+    `disagrees`: what the patient would have been told is materially another thing. A failure is no disagreement. `event_time` and `received_at` are those of the request.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,6 +84,7 @@ class Shadowed(BaseModel):
     digest: str
     subject: str
     event_time: datetime
+    received_at: datetime
     prediction: float | None
     latency_ms: float
     current_version: int

@@ -135,6 +135,7 @@ class _Request:
                 arm=arm.name,
                 subject=case.subject,
                 event_time=case.question.event_time,
+                received_at=case.received_at,
                 code=cast(Code, error.http_status),
                 latency_ms=milliseconds_since(start) if took is None else took,
                 opened=opened,

@@ -21,12 +21,13 @@ from medtower.serving.pseudonym import pseudonym
 
 @dataclass(frozen=True)
 class Case:
-    """A question that could be read. `subject` is the pseudonym."""
+    """A question that could be read. `subject` is the pseudonym, `received_at` (UTC) when its body had come in."""
 
     model: str
     question: Ask
     subject: str
     body_sha256: str
+    received_at: datetime
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ class Inferred:
 
 def read_case(key: bytes, model: str, body: bytes) -> Case:
     """The question in `body`, the patient's identifier replaced by a pseudonym under `key`. Raises FeatureInvalid."""
-    question = ask(strict_json(body), datetime.now(UTC))
+    now = datetime.now(UTC)
+    question = ask(strict_json(body), now)
     return Case(
         model=model,
         question=question,
         subject=pseudonym(key, question.subject_id),
         body_sha256=fingerprint(key, model, body),
+        received_at=now,
     )
 
 

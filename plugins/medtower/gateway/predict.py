@@ -60,6 +60,7 @@ def _prediction(case: Case, inferred: Inferred) -> Prediction:
         arm=inferred.arm.name,
         subject=case.subject,
         event_time=case.question.event_time,
+        received_at=case.received_at,
         features=[None if math.isnan(number) else number for number in inferred.row],
         prediction=inferred.value,
         confidence=confidence,

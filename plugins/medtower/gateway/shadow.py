@@ -92,6 +92,7 @@ class Shadowing:
             digest=shadow.digest,
             subject=case.subject,
             event_time=case.question.event_time,
+            received_at=case.received_at,
             prediction=value,
             latency_ms=milliseconds_since(start),
             current_version=inferred.arm.version,

@@ -134,7 +134,11 @@ def digest(path: Path) -> str:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    """The lines that say something. Only a line feed ends one, as for git and OpenSSH: nobody hides behind a character that ends a line
+    for some readers and not for others."""
+    for number, line in enumerate(path.read_bytes().decode("ascii", errors="replace").split("\n"), 1):
+        if not (line.isascii() and line.isprintable()):
+            raise Refused(RULE, f"line {number} of {path.name} holds more than printable ASCII; rewrite it")
         if line.strip() and not line.startswith("#"):
             yield number, line
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from medtower.errors import Refused
 from medtower.releases import kustomization, policy, release_file, traffic_file
 
 MODELS, TRUST = "triton_models", "trust"
+LONGEST_PATH = 1000  # bytes; a disk takes some more, and a model's longest path has a tenth
 CONFIG, CONTRACT = "config.pbtxt", "model.yaml"
 BY_PEOPLE = frozenset({CONTRACT, "cohort.yaml"})
 BY_BOT = frozenset({traffic_file.NAME, traffic_file.SIGNATURE})
@@ -35,9 +37,13 @@ class Change:
 
 
 def split(files: Sequence[FileChange]) -> Change:
-    """Sort the files of one commit. Raises Refused (tree) for links and submodules, and (stray) for what belongs to no model."""
+    """Sort the files of one commit. Raises Refused (tree) for links, submodules and paths too long for a disk, and (stray) for what belongs to no model."""
     change = Change()
     for file in files:
+        if file.after is not None and len(os.fsencode(file.path)) > LONGEST_PATH:
+            raise Refused(
+                "tree", f"{_shown(file.path)}… is longer than {LONGEST_PATH} bytes; shorten the path"
+            )
         top, _, rest = file.path.partition("/")
         if top not in (MODELS, TRUST):
             change.others.append(file.path)
@@ -67,36 +73,36 @@ def check_alone(change: Change, what: str, model: str | None = None) -> None:
 
 
 def check_promotion(model: str, files: Files, version: int) -> None:
-    """A promotion brings its evidence and nothing else; the contract only when the model has none yet."""
+    """A promotion brings its evidence and nothing else: its revert must not touch what people write."""
     for name, file in files.items():
-        first_contract = name == CONTRACT and file.before is None
-        if (
-            name not in BY_PROMOTION | DERIVED
-            and not name.startswith(f"dossiers/{version}/")
-            and not first_contract
-        ):
+        if name not in BY_PROMOTION | DERIVED and not name.startswith(f"dossiers/{version}/"):
             raise Refused(
                 "scope", f"{_shown(file.path)} does not belong to the promotion of {model} {version}"
             )
 
 
+def taken_along(popped: Sequence[int]) -> list[str]:
+    """The names in a model's folder that go back, with all that is in them, when the promotions of `popped` are taken back."""
+    return [*sorted(BY_PROMOTION | DERIVED), *(f"dossiers/{version}" for version in popped)]
+
+
 def check_rollback(model: str, files: Files, popped: Sequence[int], then: Ids, now: Ids) -> None:
     """A rollback is exactly the inverse of the promotions of `popped`: release, config and dossiers are as they were before the first."""
-    judged = [*sorted(BY_PROMOTION | DERIVED), *(f"dossiers/{version}" for version in popped)]
+    judged = taken_along(popped)
     for name in judged:
         if then.get(name) != now.get(name):
             raise Refused(
                 "inverse",
                 f"{model}/{name} is not as it was before what is taken back; use git revert, and change nothing else",
             )
-    _check_inverse_only(model, files, judged, then)
+    _check_inverse_only(model, files, judged)
 
 
 def check_deactivation(model: str, files: Files, popped: Sequence[int], then: Ids, now: Ids) -> None:
     """A deactivation changes release.yaml; as a revert of the first promotion it takes that one's other files along, whole."""
     judged = [CONFIG, *sorted(DERIVED), *(f"dossiers/{version}" for version in popped)]
     for name in judged:
-        touched = any(n == name or n.startswith(f"{name}/") for n in files)
+        touched = any(inside(changed, [name]) for changed in files)
         if touched and then.get(name) != now.get(name):
             raise Refused(
                 "inverse",
@@ -104,14 +110,17 @@ def check_deactivation(model: str, files: Files, popped: Sequence[int], then: Id
             )
     if release_file.NAME not in now and release_file.NAME in then:
         raise Refused("folder", f"{model}/{release_file.NAME} may not go; run: medtower deactivate {model}")
-    _check_inverse_only(model, files, [*judged, release_file.NAME], then)
+    _check_inverse_only(model, files, [*judged, release_file.NAME])
 
 
-def _check_inverse_only(model: str, files: Files, judged: Sequence[str], then: Ids) -> None:
+def inside(name: str, judged: Sequence[str]) -> bool:
+    """True when `name` is one of `judged`, or lies in one."""
+    return any(name == each or name.startswith(f"{each}/") for each in judged)
+
+
+def _check_inverse_only(model: str, files: Files, judged: Sequence[str]) -> None:
     for name, file in files.items():
-        inside = any(name == j or name.startswith(f"{j}/") for j in judged)
-        contract_it_brought = name == CONTRACT and file.after is None and CONTRACT not in then
-        if not inside and not contract_it_brought:
+        if not inside(name, judged):
             raise Refused(
                 "scope", f"{_shown(file.path)} does not belong to taking {model} back; commit it separately"
             )

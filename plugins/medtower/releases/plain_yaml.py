@@ -13,6 +13,7 @@ import yaml
 
 LARGEST_BYTES = 1 << 20
 DEEPEST = 16
+MOST_NODES = 100_000  # a contract of 4,096 inputs fits; a MiB of `[],` has 350,000
 KINDS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
 
@@ -40,13 +41,16 @@ def load(content: bytes, *, largest: int = LARGEST_BYTES) -> Any:
 
 
 def _check_shape(text: str) -> None:
-    """Event by event, before anything is built: depth, aliases and tags."""
-    depth = 0
+    """Event by event, before anything is built: how many nodes, how deep, aliases and tags."""
+    depth = nodes = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise NotPlain("has an anchor or an alias")
         if getattr(event, "tag", None):
             raise NotPlain("has a tag (`!…`)")
+        nodes += isinstance(event, yaml.NodeEvent)
+        if nodes > MOST_NODES:
+            raise NotPlain(f"has more than {MOST_NODES} values")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise NotPlain("is nested too deeply")

@@ -34,6 +34,12 @@ SECURITY_KEYS = {
 KINDS = ("ssh-ed25519", *(f"ecdsa-sha2-{c}" for c in CURVES), "ssh-rsa", *SECURITY_KEYS)
 RSA_BITS = range(2048, 16385)  # the upper bound is OpenSSH's own
 USER_PRESENT = 0x01
+# Curve25519's points of order 1, 2, 4 and 8 by their y (RFC 8032, 5.1): with such a key anybody could write signatures.
+FIELD = 2**255 - 19
+ORDER_8 = int.from_bytes(
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+)
+SMALL_ORDER = frozenset({0, 1, FIELD - 1, ORDER_8, FIELD - ORDER_8})
 
 
 class Wire:
@@ -64,6 +70,9 @@ class Wire:
         if number < 0 or raw != mpint(number):
             raise SignatureInvalid("a number in it is not in its one canonical form")
         return number
+
+    def rest(self) -> bytes:
+        return self.take(len(self._data))
 
     def end(self) -> None:
         if self._data:
@@ -118,6 +127,10 @@ class PublicKey:
             wire = Wire(raw)
             r, s = wire.mpint(), wire.mpint()
             wire.end()
+            if s != low(s, self.key.curve):
+                raise SignatureInvalid(
+                    "its s is the higher of two that verify alike; sign with: medtower approve"
+                )
             _, hashed = CURVES[_curve(self.kind)]
             self.key.verify(encode_dss_signature(r, s), message, ec.ECDSA(hashed()))
 
@@ -150,7 +163,7 @@ def parse(line: str) -> PublicKey:
 def _key(kind: str, wire: Wire) -> Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
     """Raises ValueError where the numbers are no key."""
     if kind == "ssh-ed25519":
-        return Ed25519PublicKey.from_public_bytes(wire.string())
+        return _ed25519(wire.string())
     if kind == "ssh-rsa":
         exponent, modulus = wire.mpint(), wire.mpint()
         if modulus.bit_length() not in RSA_BITS:
@@ -162,6 +175,18 @@ def _key(kind: str, wire: Wire) -> Ed25519PublicKey | ec.EllipticCurvePublicKey 
     if curve != _curve(kind) or point[:1] != b"\x04":  # 4: both coordinates; SSH has no other form
         raise ValueError
     return ec.EllipticCurvePublicKey.from_encoded_point(CURVES[curve][0](), point)
+
+
+def _ed25519(point: bytes) -> Ed25519PublicKey:
+    y = int.from_bytes(point, "little") & (1 << 255) - 1  # the highest bit is the sign of x
+    if y % FIELD in SMALL_ORDER:
+        raise SignatureInvalid("its Ed25519 key is a point of small order, under which anybody could sign")
+    return Ed25519PublicKey.from_public_bytes(point)
+
+
+def low(s: int, curve: ec.EllipticCurve) -> int:
+    """The lower of the two `s` that verify alike: one signature has one form."""
+    return min(s, curve.group_order - s)
 
 
 def _curve(kind: str) -> str:

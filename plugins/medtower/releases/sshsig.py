@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from medtower.errors import Conflict, NotFound, Refused, SignatureInvalid, Unavailable
 from medtower.releases import ssh_public_key
-from medtower.releases.ssh_public_key import CURVES, Wire, fingerprint, mpint, string
+from medtower.releases.ssh_public_key import CURVES, Wire, fingerprint, low, mpint, string
 
 BEGIN, END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
 MAGIC, VERSION = b"SSHSIG", 1
@@ -35,7 +35,7 @@ def verify(content: bytes, armoured: bytes, namespace: str, public_key_line: str
     """Return the fingerprint `SHA256:…` of the key in `public_key_line` when it signed `content` in `namespace`.
 
     Raises SignatureInvalid for anything else. One signature has one form: what OpenSSH would read past (white space, bytes after the end,
-    a reserved field that is not empty) is refused.
+    a reserved field that is not empty, the higher s of ECDSA) is refused.
     """
     key = ssh_public_key.parse(public_key_line)
     wire = _open(armoured)
@@ -51,6 +51,22 @@ def verify(content: bytes, armoured: bytes, namespace: str, public_key_line: str
     wire.end()
     key.verify(raw, _message(content, namespace, algorithm))
     return key.fingerprint
+
+
+def canonical(armoured: bytes) -> bytes:
+    """The one form of a signature that OpenSSH wrote: with the lower s where it is one of ECDSA. Raises SignatureInvalid."""
+    wire = _open(armoured)
+    fields = [wire.string() for _ in range(5)]
+    wire.end()
+    raw = Wire(fields[4])
+    algorithm, numbers = raw.string(), raw.string()
+    curve = algorithm.decode("ascii", errors="replace").removeprefix("sk-").removeprefix("ecdsa-sha2-")
+    found = CURVES.get(curve.removesuffix("@openssh.com"))
+    if found:
+        both = Wire(numbers)
+        r, s = both.mpint(), both.mpint()
+        fields[4] = string(algorithm) + _numbers(r, low(s, found[0]())) + raw.rest()
+    return _armour(MAGIC + struct.pack(">I", VERSION) + b"".join(map(string, fields)))
 
 
 def claimed(armoured: bytes) -> str:
@@ -140,7 +156,11 @@ def _raw(key: PrivateKey, message: bytes) -> bytes:
         return string(b"rsa-sha2-512") + string(key.sign(message, padding.PKCS1v15(), hashes.SHA512()))
     name, hashed = next((n, h) for n, (c, h) in CURVES.items() if isinstance(key.curve, c))
     r, s = decode_dss_signature(key.sign(message, ec.ECDSA(hashed())))
-    return string(f"ecdsa-sha2-{name}".encode()) + string(string(mpint(r)) + string(mpint(s)))
+    return string(f"ecdsa-sha2-{name}".encode()) + _numbers(r, low(s, key.curve))
+
+
+def _numbers(r: int, s: int) -> bytes:
+    return string(string(mpint(r)) + string(mpint(s)))
 
 
 def _public_line(key: PrivateKey) -> str:
@@ -177,4 +197,4 @@ def _ssh_keygen(content: bytes, key: Path, namespace: str, why: str) -> bytes:
     if done.returncode:
         words = " ".join(done.stderr.decode(errors="replace").split())[:200]
         raise Refused("signing-key", f"ssh-keygen could not sign with {key.name}: {words}")
-    return done.stdout
+    return canonical(done.stdout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from medtower.domain.release import Release
 from medtower.domain.rollout import COMPLETED_KEPT, Traffic, stage
@@ -10,6 +10,7 @@ from medtower.domain.verdict import Decision, overall
 from medtower.errors import Refused
 
 RULE = "traffic"
+CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 def check(release: Release, traffic: Traffic) -> None:
@@ -34,8 +35,13 @@ def check(release: Release, traffic: Traffic) -> None:
         )
 
 
-def check_step(release: Release | None, before: Traffic | None, after: Traffic) -> None:
-    """Raise Refused unless `after` is exactly one stage further than `before` along the approved plan of `release`, held for its hours."""
+def check_step(
+    release: Release | None, before: Traffic | None, after: Traffic, *, now: datetime | None = None
+) -> None:
+    """Raise Refused unless `after` is exactly one stage further than `before` along the approved plan of `release`, held for its hours.
+
+    `now` (aware) is when the step reaches main; None where history is judged once more.
+    """
     if release is None or release.digest is None or release.rollout is None:
         raise Refused(RULE, f"no model of {after.model} is released: there is no rollout to advance")
     said = f"{release.model} {release.version}"
@@ -47,6 +53,10 @@ def check_step(release: Release | None, before: Traffic | None, after: Traffic) 
     if after.step != reached + 1:
         raise Refused(
             RULE, f"{said} is at stage {reached} of {last}; one step at a time, not to {after.step}"
+        )
+    if now and after.decided_at > now + CLOCKS_DIFFER:
+        raise Refused(
+            RULE, f"{said}: the step is decided in the future; the hours of a stage must have passed"
         )
     _check_held(said, plan.hold_of(reached), release.digest, before, after)
     completed = list(before.completed) if before else []

@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from medtower.domain.contract import Role
 from medtower.domain.trust import TrustStatement
 from medtower.errors import ApprovalInvalid, Refused
@@ -80,6 +82,22 @@ def verify(
             raise one
         statements.append(one)
     return statements
+
+
+def check_fresh(statements: Sequence[TrustStatement], former: Collection[bytes]) -> None:
+    """Raise ApprovalInvalid for a statement that stood in git before, one of the contents `former`: a change that was undone comes back by the
+    quorum's new signatures only."""
+    spent = {found.nonce for content in former if (found := _read(content))}
+    for one in statements:
+        if one.nonce in spent:
+            raise ApprovalInvalid(one.role, "it was used for a former change; it must be approved again")
+
+
+def _read(content: bytes) -> TrustStatement | None:
+    try:
+        return TrustStatement.model_validate_json(content)
+    except ValidationError:
+        return None
 
 
 def check_usable(path: Path, required: Sequence[Role]) -> None:

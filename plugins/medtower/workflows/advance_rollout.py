@@ -6,19 +6,22 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from medtower.adapters.git import MAIN
+from medtower.adapters.postgres import audit as rows
 from medtower.adapters.postgres import health
 from medtower.adapters.postgres.rollout_record import RolloutRecord
 from medtower.domain.contract import Contract
-from medtower.domain.release import Manifest
+from medtower.domain.release import Manifest, Release
 from medtower.domain.rollout import COMPLETED_KEPT, Plan, Traffic, stage
 from medtower.domain.verdict import Decision, Verdict, overall
 from medtower.errors import Conflict, MedtowerError, NotFound
-from medtower.releases import dossier, policy, traffic_file
+from medtower.releases import dossier, policy, steps, traffic_file
 from medtower.rollout.observed import Arm, Pairs
 from medtower.rollout.verdict import judge
-from medtower.workflows import history, model_tree, pull_request, trail
+from medtower.workflows import exposure, history, model_tree, pull_request, trail
+from medtower.workflows.reconcile.routes import ACTOR as RECONCILER
 from medtower.workflows.take_back import take_back
 from medtower.workflows.tower import Tower
 
@@ -28,14 +31,15 @@ ACTOR = "rollout"
 
 @dataclass(frozen=True)
 class Underway:
-    """A rollout that has not reached everybody: what was approved, and the stage (index into the plan) it has been at `since`."""
+    """A rollout that has not reached everybody: what was approved, and the stage (index into the plan) it has been at `since`: None until the
+    reconciler has routed to it. `doubt` is why what is released does not verify now; then it may be taken back, but not go on."""
 
     manifest: Manifest
     contract: Contract
     traffic: Traffic | None
     stage: int
-    since: datetime
-    promoted: datetime
+    since: datetime | None
+    doubt: str | None = None
 
     @property
     def plan(self) -> Plan:
@@ -46,7 +50,8 @@ def advance(name: str, tower: Tower | None = None, *, now: datetime | None = Non
     """Do what the verdict of this look says and return it: {model, version, stage, decision, reason, commit}.
 
     May be called as often as one likes: the tests are valid at every look, a stage holds for its hours, and a step that somebody else committed
-    first is not taken twice (Conflict). Raises Refused when what is released does not verify; then nothing moves.
+    first is not taken twice (Conflict). Whose key has expired since it signed holds a rollout, but never its rollback. Raises Refused when what
+    is released is not what its digests say; then nothing moves.
     """
     tower, moment = tower or Tower(), now or datetime.now(UTC)
     pull_request.catch_up(tower)
@@ -71,44 +76,81 @@ def advance(name: str, tower: Tower | None = None, *, now: datetime | None = Non
 
 
 def underway(tower: Tower, name: str) -> Underway | None:
-    """The rollout of what main releases of `name`; None when nothing is, or when it serves everybody already."""
-    commit = tower.repository.head() or MAIN
-    with model_tree.exported(tower.repository, commit, name) as folder:
-        settings = tower.settings
-        release, manifest = policy.verify(
-            folder, tower.trust_root, settings.environment, settings.approval_roles
-        )
+    """The rollout of what main releases of `name`; None when nothing is, or when it serves everybody already.
+
+    Its stage is what the signed traffic says; where that does not verify any more, what the reconciler routed last.
+    """
+    with model_tree.exported(tower.repository, tower.repository.head() or MAIN, name) as folder:
+        release, manifest = policy.evidence(folder)
         if manifest is None or release.digest is None:
             return None
-        traffic = traffic_file.verify(folder, tower.trust_root)
-        reached = stage(manifest.rollout, release.digest, traffic)
-        if reached == len(manifest.rollout.stages) - 1:
-            return None
+        doubt, traffic = _doubt(tower, folder), _traffic(tower, folder, release)
         contract = dossier.read_contract(policy.dossier_of(folder, manifest.version))
-    started = traffic.decided_at if traffic and traffic.digest == release.digest else None
-    promoted = _promoted(tower, commit, name)
-    return Underway(manifest, contract, traffic, reached, started or promoted, promoted)
+    shares = _routed(tower, manifest, release.digest)
+    reached = stage(manifest.rollout, release.digest, traffic)
+    since = shares[0][0] if shares else None
+    if traffic and traffic.digest == release.digest:
+        since = traffic.decided_at
+    elif traffic is None and doubt and shares:
+        reached, since = _as_routed(manifest.rollout, shares)
+    if reached == len(manifest.rollout.stages) - 1:
+        return None
+    return Underway(manifest, contract, traffic, reached, since, doubt)
 
 
-def _promoted(tower: Tower, commit: str, name: str) -> datetime:
-    """When the promotion in force was committed: since then it has been at stage 0."""
-    promotion = history.ledger(tower.repository, commit, name).stack[-1].commit
-    return tower.repository.log(promotion, limit=1)[0].at
+def _doubt(tower: Tower, folder: Path) -> str | None:
+    settings = tower.settings
+    try:
+        policy.verify(folder, tower.trust_root, settings.environment, settings.approval_roles)
+    except MedtowerError as error:
+        return str(error)
+    return None
+
+
+def _traffic(tower: Tower, folder: Path, release: Release) -> Traffic | None:
+    try:
+        if traffic := traffic_file.verify(folder, tower.trust_root):
+            steps.check(release, traffic)
+    except MedtowerError:  # it is part of the doubt
+        return None
+    return traffic
+
+
+def _routed(tower: Tower, manifest: Manifest, digest: str) -> list[tuple[datetime, float]]:
+    """From when on the reconciler sent which share (percent) to the release, in the order of time, by its own events: a committer's clock is
+    whatever a pusher says it is."""
+    told = rows.about(tower.database, digest, RECONCILER, "serves", "routes")
+    changes = exposure.from_events(told, manifest.model)
+    return [(c.at, s.weight) for c in changes for s in c.shares if s.version == manifest.version]
+
+
+def _as_routed(plan: Plan, shares: Sequence[tuple[datetime, float]]) -> tuple[int, datetime]:
+    """The stage of the last share, and when the first event of that share was."""
+    weight = shares[-1][1]
+    reached = max((i for i, share in enumerate(plan.stages) if share <= weight), default=0)
+    return reached, next(at for at, share in shares if share == weight)
 
 
 def look(tower: Tower, found: Underway, moment: datetime) -> list[Verdict]:
-    """The verdicts on the present stage, from the requests since it began."""
+    """The verdicts on the present stage, from the requests since it began; one more, that it may not go on, while something is in doubt."""
+    record = RolloutRecord(tower.settings.dsn.get_secret_value())
+    if opened := record.opened(found.manifest.model, dossier.digest(found.manifest)):
+        return [_broken(opened)]
+    if found.since is None:
+        return [_hold("routing", "the reconciler has not routed to it yet")]
+    verdicts = _judged(record, found, found.since, moment)
+    return [*verdicts, _hold("release policy", found.doubt)] if found.doubt else verdicts
+
+
+def _judged(record: RolloutRecord, found: Underway, since: datetime, moment: datetime) -> list[Verdict]:
     manifest, plan = found.manifest, found.plan
     if manifest.replaces is None:
         raise NotFound(f"the incumbent of {manifest.model} {manifest.version}", "its manifest")
-    record = RolloutRecord(tower.settings.dsn.get_secret_value())
-    if opened := record.opened(manifest.model, manifest.version, found.promoted, moment):
-        return [_broken(opened)]
-    current = record.arm(manifest.model, manifest.replaces, found.since, moment, moment)
-    candidate = record.arm(manifest.model, manifest.version, found.since, moment, moment)
+    current = record.arm(manifest.model, manifest.replaces, since, moment, moment)
+    candidate = record.arm(manifest.model, manifest.version, since, moment, moment)
     shadowed = plan.stages[found.stage] == 0
-    pairs = record.pairs(manifest.model, manifest.version, found.since, moment) if shadowed else None
-    held = (moment - found.since).total_seconds() / 3600
+    pairs = record.pairs(manifest.model, manifest.version, since, moment) if shadowed else None
+    held = (moment - since).total_seconds() / 3600
     return judge(
         found.contract,
         plan,
@@ -124,6 +166,10 @@ def _broken(opened: datetime) -> Verdict:
     """The gateway sends this version nobody any more, so no test would ever have data again; a breaker never closes by itself."""
     reason = f"the gateway's circuit breaker opened at {opened:%Y-%m-%d %H:%M:%SZ}"
     return Verdict(kind="rollout", name="breaker", decision=Decision.ROLLBACK, reason=reason)
+
+
+def _hold(name: str, reason: str) -> Verdict:
+    return Verdict(kind="rollout", name=name, decision=Decision.HOLD, reason=reason)
 
 
 def _act(

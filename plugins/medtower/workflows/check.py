@@ -5,26 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from medtower.adapters import git_history
 from medtower.adapters.git import Repository
 from medtower.adapters.git_history import Step
-from medtower.domain.contract import ROLES, Role
+from medtower.domain.contract import MODEL_NAME, ROLES, Role
 from medtower.errors import Refused
 from medtower.releases import changes, kustomization, ledger, policy, release_file, steps, traffic_file
 from medtower.releases.changes import Change, Files
 from medtower.releases.ledger import Deactivation, Promotion, Rollback
 from medtower.workflows import check_trust, history, model_tree
 
+CLOCKS_DIFFER = timedelta(minutes=10)
+
 
 @dataclass(frozen=True)
 class Rules:
-    """What a tower asks for: the roles of its quorum, its environment, and the installed trust root where there is one."""
+    """What a tower asks for: the roles of its quorum, its environment, and the installed trust root where there is one.
+
+    `now` (aware) is set where commits are on their way to main, whose own times must agree with it; it is None where history is judged.
+    """
 
     environment: str
     required: Sequence[Role] = ROLES
     trust_root: Path | None = None
+    now: datetime | None = None
 
 
 def check(repository: Repository, old: str, new: str, rules: Rules) -> None:
@@ -47,8 +54,20 @@ def _check_step(repository: Repository, step: Step, rules: Rules) -> None:
         changes.check_alone(change, "a change of the trust root")
         _check_squash(step, "a change of the trust root")
         check_trust.check(repository, step, rules.environment, rules.required, rules.trust_root)
+    _check_names(repository, step)
     for model, files in change.models.items():
         _Model(repository, step, rules, change, model, files).check()
+
+
+def _check_names(repository: Repository, step: Step) -> None:
+    """A folder without files is in no list of changed files, and is a model by its name all the same."""
+
+    def names(commit: str) -> set[str]:
+        return {entry.path for entry in repository.entries(f"{commit}:{model_tree.FOLDER}")}
+
+    new = sorted(names(step.commit) - names(step.parent))
+    if strangers := [name for name in new if not MODEL_NAME.fullmatch(name)]:
+        raise Refused("stray", f"{strangers[0][:200]!a} in {model_tree.FOLDER} is no model; remove it")
 
 
 def _check_squash(step: Step, what: str) -> None:
@@ -77,7 +96,13 @@ class _Model:
             self._check_traffic()
         else:
             released = history.ledger(self.repository, self.step.parent, self.name).current is not None
-            changes.check_written_by_people(self.name, self.files, released=released)
+            self._check_written_by_people(released)
+
+    def _check_written_by_people(self, released: bool) -> None:
+        changes.check_written_by_people(self.name, self.files, released=released)
+        if kustomization.NAME in self.files:
+            with self._exported() as folder:
+                kustomization.check(folder, None)
 
     def _check_release(self) -> None:
         state = history.ledger(self.repository, self.step.parent, self.name)
@@ -89,18 +114,27 @@ class _Model:
         elif isinstance(kind, Rollback | Deactivation):
             self._check_taking_back(kind)
         else:
-            changes.check_written_by_people(self.name, self.files, released=state.current is not None)
+            self._check_written_by_people(state.current is not None)
 
     def _check_promotion(self, kind: Promotion) -> None:
         version = kind.release.version or 0
         changes.check_promotion(self.name, self.files, version)
         changes.check_alone(self.change, f"the promotion of {self.name} {version}", self.name)
         _check_squash(self.step, f"the promotion of {self.name} {version}")
+        self._check_time(version)
         with self._exported() as folder, self._roots() as roots:
             for root in roots:
                 _, manifest = policy.verify(folder, root, self.rules.environment, self.rules.required)
-                if kustomization.NAME in self.files:
-                    kustomization.check(folder, manifest)
+                kustomization.check(folder, manifest)
+
+    def _check_time(self, version: int) -> None:
+        """The first stage of a rollout is counted from the promotion's own time."""
+        at = self.repository.log(self.step.commit, limit=1)[0].at
+        if self.rules.now and abs(at - self.rules.now) > CLOCKS_DIFFER:
+            raise Refused(
+                "time",
+                f"the promotion of {self.name} {version} is dated {at:%Y-%m-%d %H:%M:%SZ}, which is not now; commit it again",
+            )
 
     def _check_taking_back(self, kind: Rollback | Deactivation) -> None:
         """No signature is asked for: what comes back is, byte for byte, what was approved."""
@@ -123,7 +157,7 @@ class _Model:
                 after = traffic_file.verify(folder, root)
                 # the same words signed anew: the bot's key was changed
                 if after is not None and traffic_file.NAME in self.files:
-                    steps.check_step(state.current, before, after)
+                    steps.check_step(state.current, before, after, now=self.rules.now)
 
     def _exported(self) -> AbstractContextManager[Path]:
         return model_tree.exported(self.repository, self.step.commit, self.name)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from medtower.adapters import git_history
 from medtower.adapters.git import Repository
 from medtower.adapters.git_history import Step
 from medtower.domain.contract import Role
@@ -58,7 +59,14 @@ def check(
         before = Path(folder) / "old"
         before.mkdir()
         written = _written(before, old, [installed] if installed else [])
-        trust_change.verify(written, new, environment, required)
+        statements = trust_change.verify(written, new, environment, required)
+    trust_change.check_fresh(statements, _former(repository, step.parent, required))
+
+
+def _former(repository: Repository, commit: str, roles: Sequence[Role]) -> list[bytes]:
+    """Every statement about the trust root that main had on the way to `commit`."""
+    places = [f"{TRUST}/{trust_change.APPROVALS}/{role}.json" for role in roles]
+    return [r.content for p in places for r in git_history.revisions(repository, commit, p) if r.content]
 
 
 def check_seed(repository: Repository, commit: str, installed: Path | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from medtower.adapters.forge.pull_request import CHECK, WORKFLOW
+from medtower.adapters.forge.pull_request import CHECK, EVENT, WORKFLOW, run_title
 from medtower.domain.contract import Role
 
 Owners = Mapping[Role, Sequence[str]]
@@ -31,17 +31,20 @@ OWNED: list[tuple[str, tuple[Role, ...]]] = [
 
 JOB = """\
 name: @WORKFLOW@
-# Required before a merge. What judges is the code of the branch that is merged into: a pull request cannot change its own judge.
+run-name: "@TITLE@"
+# Required before a merge. On @EVENT@ this file and the code that judges are those of main: a pull request cannot change its own
+# judge. What it proposes is fetched and read, and never run. (Gitea reports this event's check by name since 1.23.)
 on:
-  pull_request:
+  @EVENT@:
     branches: [main]
-  # what the rollout bot pushes to main (a step, a rollback) has passed here before
+  # what the rollout bot pushes to main (a step, a rollback) passes here before. A push runs the file of the commit that is pushed, and so
+  # convinces nobody but its pusher: `medtower merge` does not count it
   push:
     branches: ["rollout/**", "rollback/**"]
 permissions:
   contents: read
 concurrency:
-  group: @WORKFLOW@-${{ github.ref }}
+  group: @WORKFLOW@-${{ github.event.pull_request.number || github.ref }}
   cancel-in-progress: true
 jobs:
   check:
@@ -116,6 +119,8 @@ def workflow(runner: str, environment: str, required: Sequence[Role]) -> str:
     filled = {
         "@WORKFLOW@": WORKFLOW,
         "@CHECK@": CHECK,
+        "@EVENT@": EVENT,
+        "@TITLE@": run_title("${{ github.event.pull_request.head.sha || github.sha }}"),
         "@RUNNER@": runner,
         "@ENVIRONMENT@": environment,
         "@ROLES@": json.dumps(list(required)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from medtower.adapters.git import MAIN, Repository
-from medtower.domain.contract import check_model_name
+from medtower.domain.contract import MODEL_NAME, check_model_name
 from medtower.domain.release import Release
-from medtower.errors import Conflict, NotFound
+from medtower.errors import Conflict, NotFound, Refused
 from medtower.releases import release_file
 
+log = logging.getLogger(__name__)
 FOLDER = "triton_models"
 PROMOTE = "promote/"
 ATTEMPTS = 5
@@ -35,9 +37,16 @@ def release_at(repository: Repository, ref: str, model: str) -> Release:
 
 
 def released(repository: Repository) -> dict[str, Release]:
-    """The release of every model on main, by name."""
-    models = [e.path for e in repository.entries(f"{MAIN}:{FOLDER}") if e.kind == "tree"]
-    return {model: release_at(repository, MAIN, model) for model in models}
+    """The release of every model on main, by name. What is no model's name is passed over, and so, with a warning, is a release that cannot be
+    read: the reconciler tells whoever asks for that model, and the others go on."""
+    found = {}
+    for entry in repository.entries(f"{MAIN}:{FOLDER}"):
+        if entry.kind == "tree" and MODEL_NAME.fullmatch(entry.path):
+            try:
+                found[entry.path] = release_at(repository, MAIN, entry.path)
+            except Refused as error:
+                log.warning("a release cannot be read", extra={"model": entry.path, "reason": str(error)})
+    return found
 
 
 def require_branch(repository: Repository, model: str, version: int) -> str:

@@ -10,7 +10,7 @@ from medtower.adapters.git import MAIN, Checkout, Repository
 from medtower.domain.contract import ROLES, Contract, Role
 from medtower.domain.release import Manifest, Release
 from medtower.domain.rollout import IMMEDIATE, Plan
-from medtower.errors import Conflict, Refused
+from medtower.errors import Conflict, NotFound, Refused
 from medtower.releases import dossier, kustomization, policy, release_file
 from medtower.releases.dossier import Provenance
 from medtower.serving import config, golden
@@ -34,7 +34,7 @@ def propose(
 
     `weights` is the ONNX file; `evidence` has evaluation.json, gates.json and model.yaml (the contract as trained), `pages` approval.md and
     model_card.md, `plan` how it takes over, `required` the roles that this tower asks for. The same evidence proposed again changes nothing; a proposal whose base has moved is replaced, and must be approved again.
-    Raises GateFailed when a gate is not PROMOTE, Conflict when the number is used or the branch holds other evidence, Refused when the
+    Raises NotFound for a model whose contract is not on main, GateFailed when a gate is not PROMOTE, Conflict when the number is used or the branch holds other evidence, Refused when the
     number of inputs changes, the contract lacks a required role, or the weights break the rules for ONNX files.
     """
     policy.check_roles(contract.name, contract.approvals, required)
@@ -42,6 +42,7 @@ def propose(
     dossier.check_gates(contract.name, version, evidence["gates.json"])
     base = model_tree.release_at(repository, MAIN, contract.name)
     _check_unused(repository, contract, version)
+    _check_known(repository, contract.name)
     name = model_tree.branch(contract.name, version)
     with repository.checkout() as work:
         files = {**evidence, **pages, **_derived(contract, weights)}
@@ -84,6 +85,14 @@ def _check_unused(repository: Repository, contract: Contract, version: int) -> N
     ):
         raise Conflict(
             f"{contract.name} {version} is on {MAIN} already; a version number is never used twice"
+        )
+
+
+def _check_known(repository: Repository, model: str) -> None:
+    """A contract that came with a promotion would go with its rollback, or be in its way."""
+    if repository.read(MAIN, model_tree.path(model, "model.yaml")) is None:
+        raise NotFound(
+            f"the contract of {model}", f"{MAIN} of {repository.path}", "run: medtower add-model FOLDER"
         )
 
 
@@ -134,8 +143,6 @@ def _write_release(folder: Path, manifest: Manifest, files: Mapping[str, bytes])
     (folder / release_file.NAME).write_bytes(release_file.render(release))
     (folder / "config.pbtxt").write_bytes(files["config.pbtxt"])
     (folder / kustomization.NAME).write_bytes(kustomization.render(manifest.model, manifest))
-    if not (folder / "model.yaml").exists():
-        (folder / "model.yaml").write_bytes(files["model.yaml"])
 
 
 def _push(repository: Repository, work: Checkout, name: str) -> None:

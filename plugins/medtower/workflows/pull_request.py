@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from medtower.adapters.forge.chosen import forge_of, remote_of
 from medtower.adapters.forge.pull_request import PullRequest
 from medtower.adapters.git import Repository
-from medtower.errors import MedtowerError, NotFound, Refused
+from medtower.errors import Conflict, MedtowerError, NotFound, Refused
 from medtower.releases import dossier, policy
 from medtower.reports.render import render
 from medtower.workflows import merge as local_merge
@@ -119,10 +119,13 @@ def merge(tower: Tower, model: str, version: int) -> str:
         )
     remote.fetch(repository)
     pull = find(tower, model, version)
-    if pull.state == "open":
+    if pull.state == "closed":
+        raise Conflict(f"pull request {pull.number} is closed; run medtower propose again")
+    commit = pull.merged_as
+    if commit is None:
         remote.fetch(repository, name)
         _verify(tower, model, version, pull.head)
-    commit = forge_of(settings).merge(pull.number, pull.head)
+        commit = forge_of(settings).merge(pull.number, pull.head)
     remote.fetch(repository)
     if tip := repository.head(name):
         repository.git("update-ref", "-d", f"refs/heads/{name}", tip)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from medtower.adapters import git_history
-from medtower.adapters.git import MAIN, Repository
+from medtower.adapters.git import MAIN, NOTHING, Repository
 from medtower.errors import Refused
-from medtower.releases import policy
+from medtower.releases import kustomization, policy
 from medtower.workflows import check_trust, model_tree
 from medtower.workflows.check import Rules, check
 
@@ -34,21 +36,21 @@ def receive(repository: Repository, lines: Iterable[str], rules: Rules) -> None:
 
 
 def _main(repository: Repository, old: str, new: str, rules: Rules) -> None:
-    if new == git_history.NOTHING:
+    if new == NOTHING:
         raise Refused(RULE, f"{MAIN} cannot be deleted")
-    if old == git_history.NOTHING:
+    if old == NOTHING:
         _seed(repository, new, rules)
         return
     _check_continues(repository, old, new, MAIN)
-    check(repository, old, new, rules)
+    check(repository, old, new, replace(rules, now=datetime.now(UTC)))
 
 
 def _other(repository: Repository, old: str, new: str, name: str) -> None:
-    if new == git_history.NOTHING:
+    if new == NOTHING:
         raise Refused(
             RULE, f"{name[:100]} cannot be deleted; only proposals can ({', '.join(f'{f}…' for f in FREE)})"
         )
-    if old != git_history.NOTHING:
+    if old != NOTHING:
         _check_continues(repository, old, new, name)
 
 
@@ -71,4 +73,5 @@ def _seed(repository: Repository, new: str, rules: Rules) -> None:
                 model_tree.exported(repository, new, entry.path) as folder,
             ):
                 for root in roots:
-                    policy.verify(folder, root, rules.environment, rules.required)
+                    _, manifest = policy.verify(folder, root, rules.environment, rules.required)
+                    kustomization.check(folder, manifest)

@@ -87,6 +87,7 @@ def predict(
     scores = tower.triton.infer(model.contract.name, version, rows)
     milliseconds = (time.perf_counter() - asked) * 1000  # every row waited for the whole batch
     key = tower.settings.subject_key.get_secret_value().encode()
+    moments = [start + timedelta(seconds=86400 * (i + 0.5) / len(rows)) for i in range(len(rows))]
     return [
         Prediction(
             request_id=str(uuid.uuid5(NAMESPACE, f"{model.contract.name}/{name_of_day}/{i}")),
@@ -95,7 +96,8 @@ def predict(
             digest=digest,
             arm="replay",
             subject=pseudonym(key, str(frame["subject_id"][i])),
-            event_time=start + timedelta(seconds=86400 * (i + 0.5) / len(rows)),
+            event_time=moments[i],
+            received_at=moments[i],
             features=rows[i],
             prediction=scores[i],
             confidence=confidence(model.contract, scores[i]),

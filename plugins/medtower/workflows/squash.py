@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 from medtower.adapters import git_history
 from medtower.adapters.git import Checkout, Repository
 from medtower.workflows.check import Rules, check
@@ -15,13 +18,8 @@ def squash(work: Checkout, branch: str, tip: str, message: str, rules: Rules) ->
     """
     inside = Repository(work.folder)
     base = work.git("merge-base", str(work.tip), tip).decode().strip()
-    changed = git_history.changes(inside, base, tip)
-    entries = "".join(
-        f"{c.mode if c.after else 0} {c.after or git_history.NOTHING}\t{c.path}\0" for c in changed
-    )
-    work.git("update-index", "-z", "--index-info", stdin=entries.encode(errors="surrogateescape"))
-    work.git("read-tree", "-u", "--reset", work.git("write-tree").decode().strip())
+    work.apply(git_history.changes(inside, base, tip))
     commit = work.commit(message)
-    check(inside, str(work.tip), commit, rules)
+    check(inside, str(work.tip), commit, replace(rules, now=datetime.now(UTC)))
     work.push(expected=work.tip, delete=(branch, tip))
     return commit

@@ -38,6 +38,24 @@ def forger(clean_postgres):
     connection.close()
 
 
+def test_the_events_about_one_release_are_found_by_what_its_actor_did(database):
+    one, other = "a" * 64, "b" * 64
+    for number, (digest, actor, action) in enumerate(
+        [
+            (one, "reconciler", "serves"),
+            (other, "reconciler", "serves"),
+            (one, "clinical@example.org", "serves"),
+            (one, "reconciler", "refuses"),
+            (one, "reconciler", "routes"),
+        ]
+    ):
+        told = event(number, digest=digest, arms="current:3@100", reason="\x00")
+        audit.append(database, told.model_copy(update={"actor": actor, "action": action}), link)
+    audit.append(database, event(9, note=f'"digest":"{one}"'), link)
+    assert [e.sequence for e in audit.about(database, one, "reconciler", "serves", "routes")] == [1, 5]
+    assert audit.about(database, "c" * 64, "reconciler", "serves") == []
+
+
 def test_events_are_numbered_chained_and_read_back_whole(database):
     assert audit.head(database) == (0, GENESIS)
     kept = [audit.append(database, event(n, n=n, share=0.5, note='„ü"\\ \x00'), link) for n in range(1, 4)]

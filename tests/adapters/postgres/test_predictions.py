@@ -26,6 +26,7 @@ def prediction(request_id: str = "r1", **changes) -> Prediction:
         "arm": "champion",
         "subject": "s1",
         "event_time": NOON,
+        "received_at": NOON,
         "features": [1.5, None, -0.25],
         "prediction": 0.75,
         "confidence": 0.75,

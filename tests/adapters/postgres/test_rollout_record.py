@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
 
 import numpy as np
+import psycopg2
 import pytest
 from tests.fixtures.postgres import Cluster
 
@@ -19,7 +21,9 @@ from medtower.rollout.observed import Arm, Pairs
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-COMMON = {"model": "als_risk", "digest": "a" * 64, "subject": "s1", "event_time": NOON, "latency_ms": 3.5}
+COMMON = {"model": "als_risk", "digest": "a" * 64, "subject": "s1", "latency_ms": 3.5, "received_at": NOON}
+# as a caller might send it: no verdict looks at it
+COMMON["event_time"] = NOON - timedelta(days=700)
 
 
 def prediction(request_id: str, version: int, **changes: Any) -> Prediction:
@@ -59,11 +63,11 @@ def test_an_arm_is_what_its_version_answered_and_what_it_failed_at(
     gateway.write(
         [
             prediction("r1", 4, arm="candidate", prediction=0.5),
-            prediction("r3", 4, arm="candidate", event_time=NOON + 2 * HOUR, subject="s3"),
+            prediction("r3", 4, arm="candidate", received_at=NOON + 2 * HOUR, subject="s3"),
             prediction("r9", 3),
         ]
     )
-    gateway.write_failures([failure("r2", event_time=NOON + HOUR, latency_ms=9.0, subject="s2")])
+    gateway.write_failures([failure("r2", received_at=NOON + HOUR, latency_ms=9.0, subject="s2")])
     gateway.write_outcomes(
         [Outcome(request_id="r1", model="als_risk", value=1, observed_at=NOON, arrived_at=NOON + DAY)]
     )
@@ -104,9 +108,9 @@ def test_a_candidate_that_answered_at_the_second_attempt_has_both_on_record(
 def test_rehearsed_traffic_other_windows_and_other_models_are_left_out(
     gateway: PredictionStore, record: RolloutRecord
 ) -> None:
-    gateway.write([prediction("r1", 3, arm="replay"), prediction("r2", 3, event_time=NOON + DAY)])
-    gateway.write([prediction("r3", 3, model="other"), prediction("r4", 3, event_time=NOON - HOUR)])
-    gateway.write_failures([failure("r5", event_time=NOON + DAY), failure("r6", model="other")])
+    gateway.write([prediction("r1", 3, arm="replay"), prediction("r2", 3, received_at=NOON + DAY)])
+    gateway.write([prediction("r3", 3, model="other"), prediction("r4", 3, received_at=NOON - HOUR)])
+    gateway.write_failures([failure("r5", received_at=NOON + DAY), failure("r6", model="other")])
     for version in (3, 4):
         found = record.arm("als_risk", version, NOON, NOON + DAY, NOON + DAY)
         assert [len(v) for k, v in found.items() if k != "version"] == [0] * 6
@@ -121,9 +125,9 @@ def test_a_row_that_comes_twice_is_kept_once(gateway: PredictionStore) -> None:
 
 
 def test_the_pairs_of_the_shadow(gateway: PredictionStore, record: RolloutRecord) -> None:
-    late = {"event_time": NOON + HOUR, "prediction": None, "disagrees": False, "latency_ms": 2000.0}
+    late = {"received_at": NOON + HOUR, "prediction": None, "disagrees": False, "latency_ms": 2000.0}
     gateway.write_shadows([shadowed("r1"), shadowed("r2", **late), shadowed("r3", version=5)])
-    gateway.write_shadows([shadowed("r4", event_time=NOON + DAY)])
+    gateway.write_shadows([shadowed("r4", received_at=NOON + DAY)])
     found = record.pairs("als_risk", 4, NOON, NOON + DAY)
     assert found["subjects"].tolist() == ["s1", "s1"]
     assert found["current"].tolist() == [0.75, 0.75]
@@ -138,7 +142,7 @@ def test_the_pairs_of_the_shadow(gateway: PredictionStore, record: RolloutRecord
 def test_disagreements_wait_in_the_order_they_came_until_they_are_reviewed_once(
     gateway: PredictionStore, record: RolloutRecord
 ) -> None:
-    gateway.write_shadows([shadowed("r2", event_time=NOON + HOUR), shadowed("r1")])
+    gateway.write_shadows([shadowed("r2", received_at=NOON + HOUR), shadowed("r1")])
     gateway.write_shadows([shadowed("r3", disagrees=False), shadowed("r4", model="other")])
     queue = record.disagreements("als_risk", 10)
     assert [d["request_id"] for d in queue] == ["r1", "r2"]
@@ -147,7 +151,7 @@ def test_disagreements_wait_in_the_order_they_came_until_they_are_reviewed_once(
         "model": "als_risk",
         "version": 4,
         "subject": "s1",
-        "event_time": NOON,
+        "event_time": COMMON["event_time"],
         "prediction": 0.25,
         "current_version": 3,
         "current_prediction": 0.75,
@@ -164,11 +168,44 @@ def test_disagreements_wait_in_the_order_they_came_until_they_are_reviewed_once(
         record.review("r2", "als_risk", 4, by="clinical@example.org", right="maybe")  # type: ignore[arg-type]
 
 
-def test_when_the_breaker_opened_is_on_record(gateway: PredictionStore, record: RolloutRecord) -> None:
-    gateway.write_failures([failure("r1"), failure("r2", opened=True, event_time=NOON + HOUR)])
-    assert record.opened("als_risk", 4, NOON, NOON + DAY) == NOON + HOUR
-    assert record.opened("als_risk", 4, NOON, NOON + HOUR) is None
-    assert record.opened("als_risk", 3, NOON, NOON + DAY) is None
+def test_predictions_from_before_it_was_kept_came_in_when_the_database_got_them(
+    clean_postgres: Cluster, gateway: PredictionStore, record: RolloutRecord
+) -> None:
+    gateway.write([prediction("r1", 4, arm="candidate")])
+    connection = psycopg2.connect(clean_postgres.superuser.rsplit("/", 1)[0] + "/medtower")
+    with connection, connection.cursor() as cursor:
+        cursor.execute("alter table medtower.predictions drop column received_at")
+        cursor.execute("set role medtower_owner")
+        cursor.execute(import_module("medtower.adapters.postgres.migrations.versions.0004_rollouts").RECEIVED)
+        cursor.execute("select received_at = recorded_at from medtower.predictions")
+        assert cursor.fetchall() == [(True,)]
+    connection.close()
+    gateway.write([prediction("r2", 4, arm="candidate")])
+    assert len(record.arm("als_risk", 4, NOON, NOON + DAY, NOON + DAY)["failed"]) == 1
+
+
+def test_that_the_breaker_of_a_release_opened_is_on_record_whatever_time_the_caller_gave(
+    gateway: PredictionStore, record: RolloutRecord
+) -> None:
+    gateway.write_failures([failure("r1"), failure("r2", opened=True, received_at=NOON + HOUR)])
+    gateway.write_failures([failure("r3", opened=True, received_at=NOON + DAY)])
+    assert record.opened("als_risk", "a" * 64) == NOON + HOUR
+    assert record.opened("als_risk", "b" * 64) is None
+    assert record.opened("other", "a" * 64) is None
+
+
+def test_no_caller_moves_a_request_before_another_by_the_time_he_gives(
+    gateway: PredictionStore, record: RolloutRecord
+) -> None:
+    """A patient's first request is what counts of him: a failure stays the first when a success is dated back before it."""
+    gateway.write_failures([failure("failed", event_time=NOON)])
+    again = {"event_time": NOON - 2 * HOUR, "received_at": NOON + HOUR}
+    gateway.write([prediction("again", 4, arm="candidate", **again)])
+    gateway.write_shadows([shadowed("s2", **again), shadowed("s1", event_time=NOON, prediction=0.5)])
+    arm = Arm(**record.arm("als_risk", 4, NOON, NOON + DAY, NOON + DAY))
+    assert arm.failed[arm.first()].tolist() == [True]
+    assert record.pairs("als_risk", 4, NOON, NOON + DAY)["candidate"].tolist() == [0.5, 0.25]
+    assert [d["request_id"] for d in record.disagreements("als_risk", 9)] == ["s1", "s2"]
 
 
 def test_only_airflow_reviews_and_nobody_rewrites_what_was_scored(

@@ -10,6 +10,7 @@ from medtower.adapters.forge.github import GitHub
 from medtower.adapters.forge.local import LocalForge
 from medtower.adapters.forge.pull_request import Forge
 from medtower.adapters.forge.remote import Remote
+from medtower.adapters.forge.rest import on_loopback
 from medtower.adapters.git import Repository
 from medtower.errors import InvalidInput
 from medtower.settings import Settings
@@ -33,10 +34,11 @@ def hosted(settings: Settings) -> GitHub | Gitea:
 
 
 def remote_of(settings: Settings) -> Remote | None:
-    """The forge's git remote; None for the local repository, which is its own."""
+    """The forge's git remote; None for the local repository, which is its own. Raises InvalidInput as `hosted` does."""
     if settings.forge == "local":
         return None
     url = _url(settings)
+    on_loopback(url)  # the token goes to git's address, too
     place = github.web(url) if settings.forge == "github" else url.rstrip("/")
     return Remote(f"{place}/{_repository(settings)}.git", settings.forge_token)
 

@@ -1,4 +1,8 @@
-"""Gitea and Forgejo over their REST API (v1). The token needs the scopes write:repository and write:issue."""
+"""Gitea and Forgejo over their REST API (v1). The token needs the scopes write:repository and write:issue.
+
+The check is read as the status that Gitea Actions reports for the event pull_request_target, which it names since Gitea 1.23. Where an older one
+or a Forgejo names it otherwise the check is missing, and nothing is merged.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from medtower.adapters.forge.pull_request import CHECK, WORKFLOW, PullRequest
+from medtower.adapters.forge.pull_request import CHECK, EVENT, WORKFLOW, PullRequest
 from medtower.adapters.forge.rest import Rest
 from medtower.adapters.forge.rest_forge import RestForge
 from medtower.adapters.git import MAIN
 from medtower.errors import NotFound
 
-CONTEXT = f"{WORKFLOW} / {CHECK}"  # Gitea Actions reports a job as "workflow / job (event)"
+CONTEXT = f"{WORKFLOW} / {CHECK} ({EVENT})"  # how Gitea Actions reports a job: "workflow / job (event)"
 
 
 class _Status(BaseModel):
@@ -43,7 +47,7 @@ class Gitea(RestForge):
 
     def _check_result(self, commit: str) -> str:
         found = self._as(_Combined, self._rest.get(f"{self._at}/commits/{commit}/status"))
-        ours = [s for s in found.statuses or [] if s.context.startswith(CONTEXT)]
+        ours = [s for s in found.statuses or [] if s.context == CONTEXT]
         if found.sha != commit or not ours:
             return "missing"
         return max(ours, key=lambda s: s.id).status

@@ -11,17 +11,20 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from medtower.adapters.forge.pull_request import WORKFLOW, PullRequest
+from medtower.adapters.forge.pull_request import EVENT, WORKFLOW, PullRequest, run_title
 from medtower.adapters.forge.rest import Rest
 from medtower.adapters.forge.rest_forge import RestForge
 from medtower.adapters.git import MAIN
 
 PUBLIC = "https://api.github.com"
+MOST_PAGES = 10  # of a hundred runs
 
 
 class _Run(BaseModel):
     run_number: int
+    event: str
     head_sha: str
+    display_title: str
     status: str
     conclusion: str | None
 
@@ -46,13 +49,20 @@ class GitHub(RestForge):
         return super()._open_one(branch, base, head=f"{owner}:{branch}", **query)
 
     def _check_result(self, commit: str) -> str:
+        for page in range(1, MOST_PAGES + 1):
+            runs = self._runs(page)
+            if ours := [r for r in runs if _is_of(r, commit)]:
+                newest = max(ours, key=lambda r: r.run_number)
+                return newest.conclusion or newest.status
+            if not runs:
+                break
+        return "missing"
+
+    def _runs(self, page: int) -> list[_Run]:
+        """The check's runs for pull requests, newest first. Not asked for by commit: whether `head_sha` of such a run is the pull request's or
+        the base's differs between GitHub's versions, and so its title names the commit, too."""
         path = f"{self._at}/actions/workflows/{WORKFLOW}.yml/runs"
-        found = self._as(_Runs, self._rest.get(path, head_sha=commit, per_page=100))
-        runs = [r for r in found.workflow_runs if r.head_sha == commit]
-        if not runs:
-            return "missing"
-        newest = max(runs, key=lambda r: r.run_number)
-        return newest.conclusion or newest.status
+        return self._as(_Runs, self._rest.get(path, event=EVENT, per_page=100, page=page)).workflow_runs
 
     def _squash(self, pull: PullRequest) -> None:
         wanted = {
@@ -62,6 +72,10 @@ class GitHub(RestForge):
             "sha": pull.head,
         }
         self._rest.put(f"{self._at}/pulls/{pull.number}/merge", wanted, repeatable=False)
+
+
+def _is_of(run: _Run, commit: str) -> bool:
+    return run.event == EVENT and (run.head_sha == commit or run.display_title == run_title(commit))
 
 
 def web(url: str) -> str:

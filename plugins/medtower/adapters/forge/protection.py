@@ -72,7 +72,7 @@ def _gitea(bots: Sequence[str]) -> dict[str, Any]:
             "push_whitelist_usernames": list(bots),
             "enable_force_push": False,
             "enable_status_check": True,
-            "status_check_contexts": [f"{CONTEXT}*"],
+            "status_check_contexts": [CONTEXT],
             "required_approvals": 1,
             "block_on_rejected_reviews": True,
             "block_on_official_review_requests": True,  # the owners of CODEOWNERS are asked, and waited for

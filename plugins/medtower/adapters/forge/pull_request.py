@@ -16,6 +16,12 @@ CHECK = (
     "medtower check"  # the required check: the job's name in the workflow that `medtower init-repo` writes
 )
 WORKFLOW = "medtower"
+EVENT = "pull_request_target"  # the one on which a forge runs the workflow of the branch that is merged into
+
+
+def run_title(commit: str) -> str:
+    """What a run of the check is called on the forge."""
+    return f"{CHECK} of {commit}"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from medtower.errors import (
 ATTEMPTS = 4
 FIRST_PAUSE = 0.5  # seconds; doubled after every attempt
 PATIENCE = 10.0  # the longest that a rate limit is waited for
+A_DAY = 86_400.0
 LARGEST_ANSWER = 16 << 20
 MOST_PAGES = 100
 PER_PAGE = 50  # Gitea's usual maximum
@@ -48,13 +49,20 @@ class Answer:
         """Seconds until it may be asked again, as it says; PATIENCE and more when it does not say."""
         after, reset = self.headers.get("retry-after", ""), self.headers.get("x-ratelimit-reset", "")
         if after.isdecimal():
-            return float(after)
-        return max(0.0, float(reset) - time.time()) if reset.isdecimal() else PATIENCE + 1
+            return min(float(after), A_DAY)
+        return min(max(0.0, float(reset) - time.time()), A_DAY) if reset.isdecimal() else PATIENCE + 1
+
+    def value(self) -> Any:
+        """Its JSON. Raises ValueError when it is none, or nested so deeply that reading it would exhaust the stack."""
+        try:
+            return json.loads(self.content)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
 
     def words(self) -> str:
         """Its own explanation, as one short line."""
         try:
-            found = json.loads(self.content)
+            found = self.value()
         except ValueError:
             return ""
         if not isinstance(found, dict):
@@ -91,7 +99,7 @@ class Rest:
             base_url=base,
             headers=given,
             timeout=deadline,
-            trust_env=not _checked(base),
+            trust_env=not on_loopback(base),
             follow_redirects=False,
         )
 
@@ -198,7 +206,7 @@ class Rest:
         if not answer.content.strip():
             return None
         try:
-            return json.loads(answer.content)
+            return answer.value()
         except ValueError:
             raise self.garbled(path) from None
 
@@ -236,8 +244,8 @@ def _dicts(value: object) -> list[dict[str, object]]:
     return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
 
 
-def _checked(base: str) -> bool:
-    """True when `base` is on loopback. Raises InvalidInput when a token would travel readable, or is in the address itself."""
+def on_loopback(base: str) -> bool:
+    """True when the forge's address `base` is on this machine. Raises InvalidInput when a token would travel readable, or is in the address itself."""
     parts = urlsplit(base)
     if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
         raise InvalidInput("MEDTOWER_FORGE_URL: write https://HOST/PATH, without user, password or query")

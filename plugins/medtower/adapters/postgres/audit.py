@@ -41,21 +41,37 @@ def read(database: Database, *, after: int = 0) -> list[ChainedEvent]:
             "select sequence, event::text, previous, digest from medtower.audit where sequence > %s order by sequence",
             (after,),
         )
-        return [
-            ChainedEvent(
-                sequence=n,
-                event=AuditEvent.model_validate(json.loads(event)),
-                previous=previous,
-                digest=digest,
-            )
-            for n, event, previous, digest in cursor.fetchall()
-        ]
+        return _events(cursor)
+
+
+def about(database: Database, digest: str, actor: str, *actions: str) -> list[ChainedEvent]:
+    """The events in which `actor` did one of `actions` with the release `digest`, in order."""
+    with database.transaction() as cursor:
+        cursor.execute(
+            "select sequence, event::text, previous, digest from medtower.audit "
+            """where substring(event::text from '"digest":"([0-9a-f]{64})"') = %s order by sequence""",
+            (digest,),
+        )
+        found = [c for c in _events(cursor) if c.event.details.get("digest") == digest]
+        return [c for c in found if c.event.actor == actor and c.event.action in actions]
 
 
 def head(database: Database) -> tuple[int, str]:
     """Sequence and digest of the last event, for anchoring elsewhere; (0, GENESIS) when there is none."""
     with database.transaction() as cursor:
         return _head(cursor)
+
+
+def _events(cursor: Cursor) -> list[ChainedEvent]:
+    return [
+        ChainedEvent(
+            sequence=n,
+            event=AuditEvent.model_validate(json.loads(event)),
+            previous=previous,
+            digest=digest,
+        )
+        for n, event, previous, digest in cursor.fetchall()
+    ]
 
 
 def _head(cursor: Cursor) -> tuple[int, str]:

@@ -14,22 +14,21 @@ from medtower.errors import Conflict, NotFound
 Right = Literal["current", "candidate", "either", "neither"]
 
 _ARM = """
-select subject, extract(epoch from event_time)::double precision, failed, latency_ms, prediction, outcome
+select subject, extract(epoch from received_at)::double precision, failed, latency_ms, prediction, outcome
 from medtower.arm(%s, %s, %s, %s, %s)
 """
 _PAIRS = """
 select subject, current_prediction, prediction, prediction is null, latency_ms, current_latency_ms from medtower.shadows
-where model = %s and version = %s and event_time >= %s and event_time < %s
-order by event_time, request_id
+where model = %s and version = %s and received_at >= %s and received_at < %s
+order by received_at, request_id
 """
 _OPENED = """
-select min(event_time) from medtower.failures
-where model = %s and version = %s and opened and event_time >= %s and event_time < %s
+select min(received_at) from medtower.failures where model = %s and digest = %s and opened
 """
 _QUEUE = """
 select request_id, model, version, subject, event_time, prediction, current_version, current_prediction
 from medtower.shadows where model = %s and disagrees and reviewed_at is null
-order by event_time, request_id limit %s
+order by received_at, request_id limit %s
 """
 _REVIEW = """
 update medtower.shadows set reviewed_at = now(), reviewed_by = %s, review = %s
@@ -39,7 +38,7 @@ _THERE = "select 1 from medtower.shadows where request_id = %s and model = %s an
 
 
 class ArmRows(TypedDict):
-    """One row a request that came to the version, in order of event time: the pseudonym, Unix seconds, whether it failed, the milliseconds it took
+    """One row a request that came to the version, in the order they came in: the pseudonym, Unix seconds by the gateway's clock, whether it failed, the milliseconds it took
     (a failure's too), the prediction (NaN where it failed) and the outcome (NaN unknown)."""
 
     version: int
@@ -52,7 +51,7 @@ class ArmRows(TypedDict):
 
 
 class PairRows(TypedDict):
-    """One row a request that both versions scored, in order of event time; `candidate` is NaN where the shadow failed."""
+    """One row a request that both versions scored, in the order they came in; `candidate` is NaN where the shadow failed."""
 
     subjects: NDArray[np.str_]
     current: NDArray[np.float64]
@@ -82,7 +81,7 @@ class RolloutRecord:
         self._database = Database(dsn)
 
     def arm(self, model: str, version: int, since: datetime, until: datetime, as_of: datetime) -> ArmRows:
-        """What came to `version` in [since, until) by event time, with the outcomes that had arrived by `as_of`.
+        """What came to `version` in [since, until) by the gateway's clock, with the outcomes that had arrived by `as_of`.
 
         A request that the candidate failed at and the incumbent then answered is the candidate's alone. Rehearsed traffic is left out.
         """
@@ -100,7 +99,7 @@ class RolloutRecord:
         )
 
     def pairs(self, model: str, version: int, since: datetime, until: datetime) -> PairRows:
-        """What `version` made in the shadow of what was answered in [since, until) by event time."""
+        """What `version` made in the shadow of what was answered of what came in in [since, until)."""
         subject, current, candidate, failed, latency, current_latency = self._columns(
             _PAIRS, (model, version, since, until), 6
         )
@@ -113,9 +112,9 @@ class RolloutRecord:
             current_latency_ms=_numbers(current_latency),
         )
 
-    def opened(self, model: str, version: int, since: datetime, until: datetime) -> datetime | None:
-        """When the gateway's circuit breaker of `version` opened in [since, until), None when it did not."""
-        ((moment,),) = self._rows(_OPENED, (model, version, since, until))
+    def opened(self, model: str, digest: str) -> datetime | None:
+        """When the gateway's circuit breaker of the release `digest` opened, None when it did not."""
+        ((moment,),) = self._rows(_OPENED, (model, digest))
         return moment if isinstance(moment, datetime) else None
 
     def disagreements(self, model: str, limit: int) -> list[Disagreement]:

@@ -13,10 +13,12 @@ from medtower.domain.contract import MODEL_NAME
 from medtower.domain.release import Manifest, Release
 from medtower.domain.routing import Arm, Route, Shadow
 from medtower.errors import MedtowerError, NameInvalid, Refused, Unavailable
-from medtower.releases import dossier, policy
+from medtower.releases import dossier, policy, release_file
 from medtower.serving.golden import Golden
 from medtower.workflows import model_tree
+from medtower.workflows.reconcile import taken_back
 from medtower.workflows.reconcile.memory import Memory, Verified
+from medtower.workflows.reconcile.tree_size import check_size
 from medtower.workflows.reconcile.trusted import Trusted
 
 
@@ -81,6 +83,7 @@ class DesiredState:
     def __init__(self, repository: Repository, trusted: Trusted, memory: Memory) -> None:
         self._repository, self._trusted, self._memory = repository, trusted, memory
         self._known: dict[str, tuple[tuple[str, str], Desired]] = {}
+        self._seen: str | None = None
 
     def at(self, commit: str) -> list[Desired]:
         """The desired state of every model at `commit`. Raises Unavailable when git cannot be read; one model's fault is in its own `error`.
@@ -89,6 +92,7 @@ class DesiredState:
         """
         entries = [e for e in self._repository.entries(f"{commit}:{model_tree.FOLDER}") if e.kind == "tree"]
         trust = self._trusted.look(self._repository, commit)
+        self._forget_released_since(commit)
         found = {}
         for entry in entries:
             key = (entry.id, trust)
@@ -99,12 +103,28 @@ class DesiredState:
         }
         return [desired for _, desired in found.values()]
 
+    def _forget_released_since(self, commit: str) -> None:
+        """Keep no verdict of a model that was released, taken back and released again since the last look: its tree is the same as before."""
+        before, self._seen = self._seen, commit
+        if before is None or before == commit:
+            return
+        if not self._repository.is_ancestor(before, commit):
+            self._known = {}
+            return
+        for model in taken_back.released_between(self._repository, before, commit):
+            self._known.pop(model, None)
+
     def _read(self, commit: str, model: str) -> Desired:
         if not MODEL_NAME.fullmatch(model):
             return Desired(ascii(model[:80])[1:-1], None, error=NameInvalid(model))
         release: Release | None = None
         try:
+            check_size(self._repository, commit, model, release_file.NAME)
             release = model_tree.release_at(self._repository, commit, model)
+            if release.version is None:
+                return Desired(model, release)
+            check_size(self._repository, commit, model)
+            taken_back.check(self._repository, commit, release)
             with model_tree.exported(self._repository, commit, model) as folder:
                 return self._verified(folder)
         except Exception as error:

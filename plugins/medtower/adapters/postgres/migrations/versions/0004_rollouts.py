@@ -7,6 +7,22 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
+# Of what is there already, the time at which the database got it is the nearest to it that no caller chose.
+RECEIVED = """
+alter table medtower.predictions add column received_at timestamptz;
+update medtower.predictions set received_at = recorded_at;
+alter table medtower.predictions alter column received_at set not null;
+create index on medtower.predictions (model, version, received_at);
+comment on column medtower.predictions.event_time is 'When the case was, as the caller says: for tracking and drift.';
+comment on column medtower.predictions.received_at is 'When the request came in, by the gateway''s clock: for verdicts.';
+"""
+
+# The events of a release without reading the whole trail. The text is looked at as it stands there: Postgres refuses to take anything out of a
+# JSON document that has a \u0000 somewhere.
+ROUTED = """
+create index on medtower.audit (substring(event::text from '"digest":"([0-9a-f]{64})"'));
+"""
+
 TABLES = """
 create table medtower.failures (
     request_id  text             not null,
@@ -16,13 +32,15 @@ create table medtower.failures (
     arm         text             not null check (arm in ('current', 'candidate')),
     subject     text             not null,
     event_time  timestamptz      not null,
+    received_at timestamptz      not null,
     code        integer          not null check (code in (422, 502, 503, 504)),
     latency_ms  double precision not null check (latency_ms >= 0),
     opened      boolean          not null,
     recorded_at timestamptz      not null default now(),
     primary key (request_id, model, version)
 );
-create index on medtower.failures (model, version, event_time);
+create index on medtower.failures (model, version, received_at);
+create index on medtower.failures (model, digest) where opened;
 comment on table medtower.failures is 'Attempts at which a version gave no usable answer; another version may have answered the request.';
 comment on column medtower.failures.opened is 'With this failure the circuit breaker opened: no patient came to the version any more.';
 
@@ -33,6 +51,7 @@ create table medtower.shadows (
     digest             text             not null,
     subject            text             not null,
     event_time         timestamptz      not null,
+    received_at        timestamptz      not null,
     prediction         double precision,
     latency_ms         double precision not null check (latency_ms >= 0),
     current_version    integer          not null check (current_version > 0),
@@ -47,8 +66,8 @@ create table medtower.shadows (
     check (prediction is not null or not disagrees),
     check ((reviewed_at is null) = (reviewed_by is null) and (reviewed_at is null) = (review is null))
 );
-create index on medtower.shadows (model, version, event_time);
-create index on medtower.shadows (model, event_time) where disagrees and reviewed_at is null;
+create index on medtower.shadows (model, version, received_at);
+create index on medtower.shadows (model, received_at) where disagrees and reviewed_at is null;
 comment on column medtower.shadows.prediction is 'Null: the version failed at it.';
 comment on column medtower.shadows.review is 'Whose answer a person found right.';
 """
@@ -63,10 +82,10 @@ create trigger append_only_whole before truncate on medtower.failures
 create trigger reviewed_once before update on medtower.shadows
     for each row when (
         old.reviewed_at is not null
-        or (old.request_id, old.model, old.version, old.digest, old.subject, old.event_time, old.prediction, old.latency_ms,
+        or (old.request_id, old.model, old.version, old.digest, old.subject, old.event_time, old.received_at, old.prediction, old.latency_ms,
             old.current_version, old.current_prediction, old.current_latency_ms, old.disagrees, old.recorded_at)
         is distinct from
-           (new.request_id, new.model, new.version, new.digest, new.subject, new.event_time, new.prediction, new.latency_ms,
+           (new.request_id, new.model, new.version, new.digest, new.subject, new.event_time, new.received_at, new.prediction, new.latency_ms,
             new.current_version, new.current_prediction, new.current_latency_ms, new.disagrees, new.recorded_at)
     ) execute function medtower.refuse_change();
 create trigger append_only before delete on medtower.shadows
@@ -89,26 +108,26 @@ comment on function medtower.reused is 'Which of the request ids are on record f
 revoke all on function medtower.reused(text[], text[]) from public;
 """
 
-# What the arm `version` was asked in [from_time, to_time), with the outcome known at as_of. A request that the candidate failed at and its
+# What the arm `version` was asked in [from_time, to_time) by the gateway's clock, with the outcome known at as_of. A request that the candidate failed at and its
 # incumbent then took belongs to the candidate alone: counted with the incumbent too, the arms would no longer be two groups of patients.
 ARM = """
 create function medtower.arm(
     of_model text, of_version integer, from_time timestamptz, to_time timestamptz, as_of timestamptz
 ) returns table (
-    request_id text, subject text, event_time timestamptz, failed boolean, latency_ms double precision,
+    request_id text, subject text, received_at timestamptz, failed boolean, latency_ms double precision,
     prediction double precision, outcome double precision
 ) language sql stable as $$
-    select a.request_id, a.subject, a.event_time, a.failed, a.latency_ms, a.prediction, o.value
+    select a.request_id, a.subject, a.received_at, a.failed, a.latency_ms, a.prediction, o.value
     from (
-        select p.request_id, p.subject, p.event_time, false as failed, p.latency_ms, p.prediction
+        select p.request_id, p.subject, p.received_at, false as failed, p.latency_ms, p.prediction
         from medtower.predictions p
         where p.model = of_model and p.version = of_version and p.arm in ('current', 'candidate')
-          and p.event_time >= from_time and p.event_time < to_time
+          and p.received_at >= from_time and p.received_at < to_time
         union all
-        select f.request_id, f.subject, f.event_time, true, f.latency_ms, null
+        select f.request_id, f.subject, f.received_at, true, f.latency_ms, null
         from medtower.failures f
         where f.model = of_model and f.version = of_version
-          and f.event_time >= from_time and f.event_time < to_time
+          and f.received_at >= from_time and f.received_at < to_time
     ) a
     left join lateral (
         select value from medtower.outcomes
@@ -121,7 +140,7 @@ create function medtower.arm(
         select from medtower.failures c
         where c.request_id = a.request_id and c.model = of_model and c.arm = 'candidate' and c.version <> of_version
     )
-    order by a.event_time, a.request_id, a.failed
+    order by a.received_at, a.request_id, a.failed
 $$;
 """
 
@@ -134,5 +153,5 @@ grant update (reviewed_at, reviewed_by, review) on medtower.shadows to medtower_
 
 
 def upgrade() -> None:
-    for statements in (TABLES, APPEND_ONLY, REUSED, ARM, GRANTS):
+    for statements in (RECEIVED, ROUTED, TABLES, APPEND_ONLY, REUSED, ARM, GRANTS):
         op.execute(statements)
