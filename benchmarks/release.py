@@ -117,8 +117,8 @@ def running() -> Iterator[tuple[Path, Tower]]:
             approvers.prepare(home)
             yield home, Tower(operator.settings_of(home, role="medtower_airflow"))
     finally:
-        tower.down(home)
-        shutil.rmtree(home, ignore_errors=True)
+        tower.remove(home)
+        shutil.rmtree(home)
 
 
 def sign(home: Path, parts: Tower, version: int) -> None:
