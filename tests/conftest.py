@@ -1,4 +1,4 @@
-"""Fixtures that more than one folder of tests uses, and the order in which two processes share the suite."""
+"""Fixtures that more than one folder of tests uses, and the order in which several processes share the suite."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST = (
     "integration",
     "platform",
     "workflows",
-)  # folders: what takes long begins first, so that both processes end together
+)  # folders: what takes long begins first, so that the processes end together
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
