@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from medtower.adapters import airflow_api
 from medtower.adapters.airflow_api import Airflow
 from medtower.errors import DeadlineExceeded, MedtowerError, NotFound, Refused, Unavailable
 
@@ -32,9 +31,7 @@ class FakeAirflow:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAirflow]:
-    monkeypatch.setattr(airflow_api, "_pause", lambda: None)
-
+def fake() -> Iterator[FakeAirflow]:
     class Handler(BaseHTTPRequestHandler):
         def handle_any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
@@ -63,7 +60,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAirflow]:
 
 @pytest.fixture
 def airflow(fake: FakeAirflow) -> Iterator[Airflow]:
-    with Airflow(fake.url, "admin", "secret") as client:
+    with Airflow(fake.url, "admin", "secret", every=0) as client:
         yield client
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from medtower.adapters.git import Repository, one_line, seed
+from medtower.adapters.git import Repository, seed
+from medtower.adapters.git_checkout import one_line
 from medtower.errors import Conflict, NotFound, Refused
 
 

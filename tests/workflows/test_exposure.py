@@ -21,9 +21,9 @@ from medtower.domain.audit_event import GENESIS, AuditEvent
 from medtower.domain.rollout import Plan
 from medtower.domain.routing import Share
 from medtower.errors import NotFound, Refused
+from medtower.wait import wait_until
 from medtower.workflows import exposure, history
 from medtower.workflows.rollback import rollback
-from medtower.workflows.wait import wait_until
 
 STAGED = Plan(strategy="staged", steps=[10, 100], hold_hours=0, shadow_hours=1)
 Looks = list[tuple[datetime, exposure.Exposure]]

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Self
 
 import httpx
 
 from medtower.errors import DeadlineExceeded, MedtowerError, NotFound, Refused, Unavailable
+from medtower.wait import wait_until
 
 FINAL = ("success", "failed")
 
 
 class Airflow:
-    """The API server at `url`, as the user `username`. Raises Unavailable when it does not answer, Refused when it refuses the password."""
+    """The API server at `url`, as the user `username`; a run is looked at `every` so many seconds. Raises Unavailable when it does not answer,
+    Refused when it refuses the password."""
 
-    def __init__(self, url: str, username: str, password: str) -> None:
+    def __init__(self, url: str, username: str, password: str, *, every: float = 0.3) -> None:
         self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
         self._user = {"username": username, "password": password}
         self._token: str | None = None
+        self._every = every
 
     def __enter__(self) -> Self:
         return self
@@ -57,15 +59,17 @@ class Airflow:
         self, dag: str, run_id: str, *, deadline: float = 180, told: Callable[[str], None] = lambda _: None
     ) -> None:
         """Return when the run succeeded. Raises MedtowerError naming the failed task, DeadlineExceeded after `deadline` seconds."""
-        started = time.monotonic()
-        while True:
+        state = ""
+
+        def ended() -> bool:
+            nonlocal state
             state = self._call("GET", f"/api/v2/dags/{dag}/dagRuns/{run_id}")["state"]
-            if state in FINAL:
-                break
-            told(f"{dag} {state}")
-            if time.monotonic() - started > deadline:
-                raise DeadlineExceeded(f"the Airflow run {dag} {run_id}", deadline)
-            _pause()
+            if state not in FINAL:
+                told(f"{dag} {state}")
+            return state in FINAL
+
+        if not wait_until(ended, deadline, every=self._every):
+            raise DeadlineExceeded(f"the Airflow run {dag} {run_id}", deadline)
         if state == "failed":
             raise MedtowerError(
                 f"the Airflow run {dag} {run_id} failed in {self._failed_tasks(dag, run_id)}; its log is in Airflow"
@@ -114,7 +118,3 @@ class Airflow:
             self._token = login.raise_for_status().json()["access_token"]
         headers = {"Authorization": f"Bearer {self._token}"}
         return self._http.request(method, path, json=body, headers=headers)
-
-
-def _pause() -> None:
-    time.sleep(0.3)

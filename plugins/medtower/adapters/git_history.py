@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from medtower.adapters.git import NOTHING, Repository
+from medtower.adapters.git import Repository
+from medtower.adapters.git_checkout import NOTHING
 from medtower.domain.file_change import FileChange
 from medtower.errors import Conflict, Refused, Unavailable
 

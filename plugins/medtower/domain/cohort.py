@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from medtower.domain.contract import Name, Part
+from medtower.domain.contract import Name
+from medtower.domain.contract_part import Part
 
 
 class SurvivalLabel(Part):

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 
 from medtower.errors import DeadlineExceeded
+from medtower.wait import wait_until
 
 POLL_SECONDS = 0.1
 
@@ -19,10 +20,8 @@ def poll(check: Callable[[], bool], *, part: str, deadline: float, log: Path | N
     `check` may raise a MedtowerError of its own to stop the waiting at once (a dead process, for example).
     """
     started = time.monotonic()
-    while not check():
-        if time.monotonic() - started > deadline:
-            raise DeadlineExceeded(part, deadline, log)
-        time.sleep(POLL_SECONDS)
+    if not wait_until(check, deadline, every=POLL_SECONDS):
+        raise DeadlineExceeded(part, deadline, log)
     return time.monotonic() - started
 
 

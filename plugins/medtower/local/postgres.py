@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -27,6 +26,7 @@ from medtower.local.postgres_place import (
     remove,
     system_user,
 )
+from medtower.wait import wait_until
 
 __all__ = ["command", "create", "dsn", "main", "prepare", "remove", "wait"]
 
@@ -96,16 +96,17 @@ def wait(
 
     Raises Conflict when another server has the port, Unavailable when `alive()` turns false, DeadlineExceeded after `seconds`.
     """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+
+    def answers() -> bool:
         if not alive():
             raise Unavailable("postgres", "the process ended before it answered; its log says why")
-        if found := data_directory(dsn_superuser):
-            if found.resolve() != data.resolve():
-                raise Conflict("another Postgres answers on this port; choose another port or stop it")
-            return
-        time.sleep(0.05)
-    raise DeadlineExceeded("postgres", seconds)
+        found = data_directory(dsn_superuser)
+        if found and found.resolve() != data.resolve():
+            raise Conflict("another Postgres answers on this port; choose another port or stop it")
+        return found is not None
+
+    if not wait_until(answers, seconds):
+        raise DeadlineExceeded("postgres", seconds)
 
 
 def main(data: Path, port: int) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Sized
 from dataclasses import dataclass
 from functools import cached_property
 
-from medtower.domain.contract import Contract, Margins
+from medtower.domain.contract import Contract
+from medtower.domain.contract_rollout import Margins
 from medtower.domain.rollout import Plan
 from medtower.rollout.budget import Budget
 from medtower.rollout.comparison import Evidence

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from medtower.errors import MedtowerError, NotFound, Unavailable
 from medtower.releases import release_file
 from medtower.serving import routing
 from medtower.settings import Settings, settings
+from medtower.wait import wait_until
 
 log = logging.getLogger(__name__)
 SECONDS = 100.0  # the hook has 120, and its message should be heard
@@ -46,12 +46,16 @@ def await_release(
     """Return one sentence as soon as the reconciler has published `release` (each digest in routing.json was READY and passed its golden
     inference) and the gateway answers by that table. Raises Unavailable with what is still missing after `seconds`."""
     headers = {"X-API-Key": chosen.gateway_key.get_secret_value()}
-    ends = time.monotonic() + seconds
+    missing = ""
     with client or httpx.Client(base_url=chosen.gateway_url, headers=headers, timeout=5) as gateway:
-        while missing := _missing(chosen.path("routing"), release, gateway):
-            if time.monotonic() >= ends:
-                raise Unavailable(f"{release.model} {release.version or 'without a version'}", missing)
-            _pause()
+
+        def serves() -> bool:
+            nonlocal missing
+            missing = _missing(chosen.path("routing"), release, gateway)
+            return not missing
+
+        if not wait_until(serves, seconds, every=LOOK_SECONDS):
+            raise Unavailable(f"{release.model} {release.version or 'without a version'}", missing)
     if release.digest is None:
         return f"{release.model}: no model answers, as released"
     return f"{release.model} {release.version} (digest {release.digest[:12]}…) is in service"
@@ -87,10 +91,6 @@ def answering(gateway: httpx.Client) -> Mapping[str, set[str]]:
     except (httpx.HTTPError, ValidationError, ValueError, KeyError, TypeError) as error:
         raise Unavailable("gateway", type(error).__name__) from None
     return {card.name: {served.digest for served in card.released} for card in cards}
-
-
-def _pause() -> None:
-    time.sleep(LOOK_SECONDS)
 
 
 def main(model: str, path: str) -> int:

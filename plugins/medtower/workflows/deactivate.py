@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from medtower.adapters.git import MAIN, Repository, one_line
+from medtower.adapters.git import MAIN, Repository
+from medtower.adapters.git_checkout import one_line
 from medtower.domain.release import Release
 from medtower.errors import Conflict, InvalidInput
 from medtower.releases import release_file

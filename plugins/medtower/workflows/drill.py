@@ -21,6 +21,7 @@ from medtower.adapters.postgres import health
 from medtower.errors import MedtowerError, NotFound, Refused, Unavailable
 from medtower.releases import kustomization
 from medtower.serving import routing
+from medtower.wait import wait_until
 from medtower.workflows import history, model_tree, pull_request, trail
 from medtower.workflows.add_model import add_model
 from medtower.workflows.drill_model import COHORT, CONTRACT, MODEL
@@ -30,7 +31,6 @@ from medtower.workflows.smoke import check_golden
 from medtower.workflows.take_back import follow_up, take_back
 from medtower.workflows.tower import Tower
 from medtower.workflows.train import train
-from medtower.workflows.wait import wait_until
 
 log = logging.getLogger(__name__)
 TASK = "rollback_drill"

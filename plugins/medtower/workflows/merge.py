@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medtower.adapters.git import MAIN, Checkout, Repository
+from medtower.adapters.git import MAIN, Repository
+from medtower.adapters.git_checkout import Checkout
 from medtower.domain.contract import ROLES, Role
 from medtower.errors import Refused
 from medtower.releases import ledger, release_file

@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from medtower.adapters.git import MAIN, Checkout, Repository
+from medtower.adapters.git import MAIN, Repository
+from medtower.adapters.git_checkout import Checkout
 from medtower.domain.contract import ROLES, Contract, Role
 from medtower.domain.release import Manifest, Release
 from medtower.domain.rollout import IMMEDIATE, Plan

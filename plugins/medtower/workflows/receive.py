@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from medtower.adapters import git_history
-from medtower.adapters.git import MAIN, NOTHING, Repository
+from medtower.adapters.git import MAIN, Repository
+from medtower.adapters.git_checkout import NOTHING
 from medtower.errors import Refused
 from medtower.releases import kustomization, policy
 from medtower.workflows import check_trust, model_tree

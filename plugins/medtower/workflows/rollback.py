@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medtower.adapters import git_history
-from medtower.adapters.git import MAIN, Checkout, Repository, one_line
+from medtower.adapters.git import MAIN, Repository
+from medtower.adapters.git_checkout import Checkout, one_line
 from medtower.errors import Conflict, InvalidInput, NotFound
 from medtower.releases import changes, release_file
 from medtower.releases.ledger import Entry

@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from medtower.adapters import git_history
-from medtower.adapters.git import Checkout, Repository
+from medtower.adapters.git import Repository
+from medtower.adapters.git_checkout import Checkout
 from medtower.workflows.check import Rules, check
 
 

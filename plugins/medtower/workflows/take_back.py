@@ -6,12 +6,12 @@ import logging
 
 from medtower.errors import MedtowerError
 from medtower.serving import routing
+from medtower.wait import wait_until
 from medtower.workflows import pull_request
 from medtower.workflows.after_rollback import settle
 from medtower.workflows.rollback import Rollback, rollback
 from medtower.workflows.rollback_checks import followed
 from medtower.workflows.tower import Tower
-from medtower.workflows.wait import wait_until
 
 log = logging.getLogger(__name__)
 RECONCILER_SECONDS = 10.0

@@ -7,7 +7,8 @@ import os
 
 from pydantic import SecretStr
 
-from medtower.adapters.git import MAIN, RACED, Repository
+from medtower.adapters.git import MAIN, Repository
+from medtower.adapters.git_checkout import RACED
 from medtower.adapters.git_process import attempt
 from medtower.errors import Conflict, NotFound, Refused, Unavailable
 
