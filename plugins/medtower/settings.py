@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     reports: Path | None = None
     mlflow_uri: str = "http://127.0.0.1:5000"
     triton_url: str = "127.0.0.1:8000"
+    triton_grpc_url: str = "127.0.0.1:8001"
     triton_admin_key: SecretStr = SecretStr("")
     gateway_url: str = "http://127.0.0.1:8080"
     gateway_key: SecretStr = SecretStr("")

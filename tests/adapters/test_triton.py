@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ version_policy: {{ specific {{ versions: [ {versions} ] }} }}
 
 @pytest.fixture(scope="module")
 def triton(triton_process: TritonProcess) -> Iterator[Triton]:
-    with Triton(triton_process.url, triton_process.admin_key) as client:
+    with Triton(triton_process.url, triton_process.admin_key, grpc_url=triton_process.grpc_url) as client:
         yield client
 
 
@@ -86,7 +88,7 @@ def test_weights_that_do_not_fit_the_config_are_refused_and_the_old_version_keep
 
 def test_model_control_is_closed_without_the_key(triton_process: TritonProcess) -> None:
     for key in ("wrong", ""):
-        with Triton(triton_process.url, key) as client:
+        with Triton(triton_process.url, key, grpc_url=triton_process.grpc_url) as client:
             with pytest.raises(Unavailable, match="admin key"):
                 client.load("adapter_sum")
             with pytest.raises(Unavailable, match="admin key"):
@@ -98,6 +100,53 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
         assert not absent.live()
         with pytest.raises(Unavailable, match="does not answer"):
             absent.infer("m", 1, [[1.0]])
+
+
+def test_a_control_port_that_is_closed_or_hangs_is_named(unanswering_port: int) -> None:
+    absent = Triton("127.0.0.1:9", grpc_url="127.0.0.1:9")
+    with absent, pytest.raises(Unavailable, match=r"127\.0\.0\.1:9 \(gRPC\) does not answer"):
+        absent.load("m")
+    hanging = Triton("127.0.0.1:9", grpc_url=f"127.0.0.1:{unanswering_port}", load_timeout=0.3)
+    with hanging, pytest.raises((DeadlineExceeded, Unavailable)):
+        hanging.load("m")
+
+
+@pytest.mark.timeout(120)
+def test_a_load_holds_up_no_request_for_a_version_that_serves(
+    triton_process: TritonProcess, triton: Triton
+) -> None:
+    name = "adapter_busy"
+    for version in (1, 2):
+        linear(triton_process.store / name / str(version) / "model.onnx", 3)
+    put(triton_process.store, name, "1")
+    triton.load(name)
+    put(triton_process.store, name, "1, 2")
+    loaded = threading.Event()
+
+    def load() -> None:
+        try:
+            triton.load(name)
+        finally:
+            loaded.set()
+
+    def ask() -> float:
+        """The longest that one of this caller's requests took, in seconds."""
+        longest = 0.0
+        with Triton(triton_process.url) as caller:
+            while not loaded.is_set():
+                started = time.perf_counter()
+                caller.infer(name, 1, [[1.0, 1.0, 1.0]])
+                longest = max(longest, time.perf_counter() - started)
+        return longest
+
+    # as many connections as the server has threads: one of them would share the thread of a load over HTTP
+    with ThreadPoolExecutor(17) as pool:
+        callers = [pool.submit(ask) for _ in range(16)]
+        began = time.perf_counter()
+        pool.submit(load).result()
+        took = time.perf_counter() - began
+        assert max(caller.result() for caller in callers) < took / 2
+    assert triton.ready(name, 2)
 
 
 def test_a_server_that_hangs_is_a_deadline(unanswering_port: int) -> None:

@@ -205,7 +205,8 @@ class Own:
 
     def __init__(self, shaky: Shaky, process: TritonProcess, folder: Path) -> None:
         self.proxy, self.shaky, self.events = Proxy(int(process.url.split(":")[1])), shaky, list[AuditEvent]()
-        self.triton, self.routing = Triton(self.proxy.address, process.admin_key), folder / "routing.json"
+        self.triton = Triton(self.proxy.address, process.admin_key, grpc_url=process.grpc_url)
+        self.routing = folder / "routing.json"
         self.reconciler = Reconciler(
             repository=shaky.tower.repository.path,
             store=process.store,

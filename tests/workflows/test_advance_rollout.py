@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from tests.fixtures.postgres import Cluster
-from tests.fixtures.releases import ENVIRONMENT, STEP_VERDICT, World
+from tests.fixtures.releases import ENVIRONMENT, STEP_VERDICT, released
 
 from medtower.adapters.postgres import audit as rows
 from medtower.adapters.postgres.database import Database
@@ -38,7 +38,7 @@ class Clinic:
     """A tower whose version 1 serves and whose version 2 was promoted with `plan`. The reconciler has not seen that yet."""
 
     def __init__(self, root: Path, cluster: Cluster, plan: Plan, committed: datetime = NOW) -> None:
-        self.world, self.ids = World(root, MODEL), itertools.count()
+        self.world, self.ids = released(root, MODEL, promoted=(1,)), itertools.count()
         self.reconciler = Database(cluster.dsn("medtower_reconciler"))
         self.gateway = PredictionStore(cluster.dsn("medtower_gateway"))
         settings = Settings(
@@ -50,7 +50,6 @@ class Clinic:
             rollout_key=self.world.bot,
         )
         self.tower = Tower(settings)
-        self.world.promote(MODEL, 1)
         self.world.propose(MODEL, 2, plan=plan)
         self.world.approve(MODEL, 2)
         self.promote(committed)

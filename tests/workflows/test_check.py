@@ -918,6 +918,24 @@ def test_the_trust_root_changes_by_the_quorum_of_the_old_one(rooted: World, tmp_
     assert rooted.repository.branches() == ["main"]
 
 
+def test_no_attribute_hides_from_the_signer_how_the_trust_root_changes(rooted: World, tmp_path: Path) -> None:
+    trust.propose(rooted.repository, with_successor(rooted, tmp_path), rooted.roles)
+    attributes = rooted.repository.path / "info" / "attributes"
+    attributes.parent.mkdir(exist_ok=True)
+    attributes.write_text("* binary\n")
+    shown: list[str] = []
+    trust.approve(
+        rooted.repository,
+        "final",
+        key=rooted.keys["final"],
+        approver=rooted.person("final"),
+        environment=ENVIRONMENT,
+        confirm=shown.append,
+    )
+    added = [line for line in shown[0].splitlines() if line.startswith("+")]
+    assert any('namespaces="medtower-final"' in line for line in added)
+
+
 def test_a_trust_root_pushed_by_hand_or_signed_for_another_one_is_refused(
     rooted: World, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from tests.fixtures.releases import ENVIRONMENT, World
+from tests.fixtures.releases import ENVIRONMENT, World, released
 
 from medtower.adapters.git import Repository
 from medtower.errors import Refused
@@ -24,10 +24,7 @@ MODEL, OTHER = "sum_model", "other_model"
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """Two versions were released, and no hook is installed."""
-    found = World(tmp_path, MODEL, OTHER, roles=("technical", "final"))
-    found.promote(MODEL, 1)
-    found.promote(MODEL, 2)
-    return found
+    return released(tmp_path, MODEL, OTHER, promoted=(1, 2), roles=("technical", "final"))
 
 
 def state_of(world: World, repository: Repository | None = None) -> DesiredState:

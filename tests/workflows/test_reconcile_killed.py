@@ -24,7 +24,8 @@ def die_at(step: str) -> Callable[[str], None]:
 
 def reconcile_and_die(scene: Scene, step: str) -> None:
     # connections are not shared between processes
-    scene.triton = Triton(scene.process.url, scene.process.admin_key)
+    process = scene.process
+    scene.triton = Triton(process.url, process.admin_key, grpc_url=process.grpc_url)
     scene.start(reached=die_at(step))
     scene.once()
 

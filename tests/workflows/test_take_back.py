@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 from tests.fixtures.releases import World
+from tests.fixtures.releases import released as released_before
 
 from medtower.adapters.git import Repository
 from medtower.errors import Conflict, InvalidInput, NotFound
@@ -23,10 +24,8 @@ MODEL = "sum_model"
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """Two versions were released; the hook keeps the rules."""
-    found = World(tmp_path, MODEL)
+    found = released_before(tmp_path, MODEL, promoted=(1, 2))
     found.guard()
-    found.promote(MODEL, 1)
-    found.promote(MODEL, 2)
     return found
 
 

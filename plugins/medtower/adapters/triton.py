@@ -1,4 +1,4 @@
-"""Triton over HTTP: the V2 inference protocol with binary tensors (JSON has no NaN), and restricted model control.
+"""Triton over HTTP: the V2 inference protocol with binary tensors (JSON has no NaN), and what it says of its models.
 
 Written by hand on httpx: two tensors of float32 need no client library.
 """
@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import httpx
 
+from medtower.adapters.triton_control import ModelControl
 from medtower.domain.inference import TENSOR_IN, TENSOR_OUT
 from medtower.errors import DeadlineExceeded, ModelMisbehaved, Unavailable
 
@@ -23,15 +24,23 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 class Triton:
-    """One server at `url` (host:port). Thread-safe; connections are kept. `timeout` in seconds for inference, `load_timeout` for control."""
+    """One server at `url` (host:port), whose models are controlled at `grpc_url`. Thread-safe; connections are kept. `timeout` in seconds for
+    inference, `load_timeout` for control."""
 
     def __init__(
-        self, url: str, admin_key: str = "", *, timeout: float = 5.0, load_timeout: float = 120.0
+        self,
+        url: str,
+        admin_key: str = "",
+        *,
+        grpc_url: str = "",
+        timeout: float = 5.0,
+        load_timeout: float = 120.0,
     ) -> None:
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
         self._http = httpx.Client(base_url=f"http://{url}", timeout=timeout, limits=limits, trust_env=False)
         self._admin = {"X-Admin": admin_key} if admin_key else {}
-        self._timeout, self._load_timeout = timeout, load_timeout
+        self._timeout = timeout
+        self._control = ModelControl(grpc_url, admin_key, timeout=load_timeout)
         self._batch_sizes: dict[tuple[str, int], int] = {}
 
     def __enter__(self) -> Self:
@@ -66,16 +75,12 @@ class Triton:
 
         A 200 is no proof: Triton answers 200 for a version that is not on disk. Compare `index` afterwards.
         """
-        answer = self._post(f"/v2/repository/models/{model}/load", b"{}", timeout=self._load_timeout)
+        self._control.load(model)
         self._batch_sizes = {key: size for key, size in self._batch_sizes.items() if key[0] != model}
-        self._expect_ok(answer, f"load {model}")
 
     def unload(self, model: str) -> None:
         """Unload every version of `model`; the protocol has no way to unload one."""
-        self._expect_ok(
-            self._post(f"/v2/repository/models/{model}/unload", b"{}", timeout=self._load_timeout),
-            f"unload {model}",
-        )
+        self._control.unload(model)
 
     def metadata(self, model: str, version: int) -> dict[str, Any]:
         """Names, types and shapes of the tensors of one READY version."""

@@ -23,6 +23,7 @@ def settings_of(home: Path, *, role: str = "medtower_airflow") -> Settings:
         home=home,
         mlflow_uri=tower.url("mlflow"),
         triton_url=f"127.0.0.1:{tower.ports['triton_http']}",
+        triton_grpc_url=f"127.0.0.1:{tower.ports['triton_grpc']}",
         triton_admin_key=SecretStr(secrets.triton_admin),
         gateway_url=tower.url("gateway"),
         gateway_port=tower.ports["gateway"],

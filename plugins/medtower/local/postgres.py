@@ -75,7 +75,11 @@ def prepare(data: Path, *, superuser_password: str) -> None:
         f"{cluster.name}.partial"
     )  # an initdb that was killed leaves nothing that looks whole
     shutil.rmtree(partial, ignore_errors=True)
-    _initdb(server, partial, superuser_password)
+    try:
+        _initdb(server, partial, superuser_password)
+    except Unavailable:
+        remove(data)
+        raise
     partial.replace(cluster)
 
 

@@ -34,6 +34,7 @@ def medtower_environment(state: TowerState, secrets: Credentials, role: str | No
         "HOME": str(state.home),
         "MLFLOW_URI": state.url("mlflow"),
         "TRITON_URL": f"127.0.0.1:{state.ports['triton_http']}",
+        "TRITON_GRPC_URL": f"127.0.0.1:{state.ports['triton_grpc']}",
         "GATEWAY_URL": state.url("gateway"),
         "GATEWAY_PORT": str(state.ports["gateway"]),
         "RECONCILER_PORT": str(state.ports["reconciler"]),

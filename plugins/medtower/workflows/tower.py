@@ -59,7 +59,8 @@ class Tower:
 
     @cached_property
     def triton(self) -> Triton:
-        return Triton(self.settings.triton_url, self.settings.triton_admin_key.get_secret_value())
+        key = self.settings.triton_admin_key.get_secret_value()
+        return Triton(self.settings.triton_url, key, grpc_url=self.settings.triton_grpc_url)
 
     @property
     def trust_root(self) -> Path:
