@@ -32,7 +32,7 @@ down: ## stop every tower started from this folder, leave no process
 	@if [ -x $(BIN)/medtower ]; then $(BIN)/medtower down --all; fi
 
 test: setup .venv-checkov/.done ## run the test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term tests
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term tests
 
 check: setup ## format, lint, types, imports, dead code, secrets, generated files
 	@$(BIN)/ruff format --check .

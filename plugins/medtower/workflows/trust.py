@@ -69,7 +69,9 @@ def approve(
         signed = trust_change.statement(old, new, role, approver, environment)
         if confirm:
             # --text: an attribute that calls the file binary would hide from the signer what changes
-            shown = repository.git("diff", "--text", "--no-textconv", "--no-ext-diff", MAIN, BRANCH, "--", COPY)
+            shown = repository.git(
+                "diff", "--text", "--no-textconv", "--no-ext-diff", MAIN, BRANCH, "--", COPY
+            )
             confirm(shown.decode(errors="backslashreplace") + quorum.text(signed).decode())
     content, signature = trust_change.sign(signed, key)
     model_tree.until_pushed(repository, lambda: _commit(repository, signed, content, signature))
