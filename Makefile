@@ -15,7 +15,7 @@ CUDA := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cup
   nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink \
   nvidia-nvshmem-cu13 nvidia-nvtx triton torch
 
-.PHONY: help setup demo up down test check format bench bench-release clean lock
+.PHONY: help setup demo up down test check format bench bench-release bench-gateway clean lock
 
 help: ## this page
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,15 +54,20 @@ bench: setup ## measure the drift engine and the path of one request, and print 
 bench-release: setup ## measure promotion, revert and the rollout's errors, on a tower of its own
 	@$(BIN)/python benchmarks/release.py
 
+bench-gateway: setup ## measure the gateway beside raw Triton and the servers that others use, then its soak
+	@$(BIN)/python -m benchmarks.gateway $(ARGS)
+
 clean: ## remove environments, towers with their data, and caches
 	@if [ -x $(BIN)/medtower ]; then $(BIN)/medtower down --all --remove; fi
-	rm -rf .venv .venv-triton .venv-checkov .medtower .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-triton .venv-checkov .venv-peers-* .medtower .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 lock: .venv/.uv ## resolve the environments again
 	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  $(addprefix --no-emit-package ,$(CUDA)) -q -o medtower.lock
 	for group in triton checkov; do \
 	  $(UV) pip compile --group $$group --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -q -o $$group.lock || exit; done
+	for peer in benchmarks/peers/*.in; do \
+	  $(UV) pip compile $$peer --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -q -o $${peer%.in}.lock || exit; done
 
 .venv/.uv: Makefile
 	@[ -n "$(PYTHON)" ] || { echo "Medtower needs Python 3.11 or 3.12 on PATH (or: make PYTHON=/path/to/python3.11)" >&2; exit 1; }

@@ -8,6 +8,7 @@ MedtowerError
 │   ├── ContractInvalid          model.yaml or cohort.yaml, with file and line
 │   ├── CohortInvalid            a data set that must not be trained on
 │   ├── FeatureInvalid           one value of one request
+│   ├── ProtocolInvalid          a message that does not follow its protocol                 HTTP 400
 │   └── NameInvalid              a model name that is not one
 ├── NotFound                     a model, version, file or run that is not there   exit 3, HTTP 404
 ├── Refused                      a rule of release policy says no          exit 4, HTTP 403
@@ -24,6 +25,9 @@ MedtowerError
 │   ├── StillFetching            weights are on their way; the next look goes on
 │   └── RecordUnavailable        the durable record cannot be kept
 ├── DeadlineExceeded             a part did not answer in time             exit 7, HTTP 504
+├── Unauthorized                 no login, or one that does not count     exit 9, HTTP 401
+├── Forbidden                    a caller whose role does not include it  exit 10, HTTP 403
+├── RateLimited                  too much at once                         exit 11, HTTP 429
 └── ModelMisbehaved              NaN, wrong shape, golden mismatch, parity lost   exit 8, HTTP 502
 """
 
@@ -67,6 +71,12 @@ class FeatureInvalid(InvalidInput):
     def __init__(self, field: str, rule: str) -> None:
         self.field, self.rule = field, rule
         super().__init__(f"{field}: {rule}")
+
+
+class ProtocolInvalid(InvalidInput):
+    """A message that does not follow the Open Inference Protocol V2. `what` names the place and the rule, never what stands there."""
+
+    http_status = 400
 
 
 class NameInvalid(InvalidInput):
@@ -148,7 +158,7 @@ class Unavailable(MedtowerError):
     http_status = 503
 
     def __init__(self, part: str, why: str, log: Path | str | None = None) -> None:
-        self.part = part
+        self.part, self.why = part, why
         super().__init__(f"{part} is unavailable: {why}" + (f"; see {log}" if log else ""))
 
 
@@ -189,6 +199,38 @@ class DeadlineExceeded(MedtowerError):
 
     def __init__(self, part: str, seconds: float, log: Path | str | None = None) -> None:
         super().__init__(f"{part} did not answer within {seconds:g} s" + (f"; see {log}" if log else ""))
+
+
+class Unauthorized(MedtowerError):
+    """Never says whether a key is unknown, revoked or expired: that is nobody's business who has no login."""
+
+    exit_code = 9
+    http_status = 401
+
+    def __init__(self) -> None:
+        super().__init__("no login, or one that does not count; send the header X-API-Key or a bearer token")
+
+
+class Forbidden(MedtowerError):
+    """`action` is one of `medtower.domain.access.Action`."""
+
+    exit_code = 10
+    http_status = 403
+
+    def __init__(self, action: str) -> None:
+        self.action = action
+        super().__init__(f"the role of this login does not include {action!r}; ask for one whose role does")
+
+
+class RateLimited(MedtowerError):
+    """`seconds` until the next try can succeed."""
+
+    exit_code = 11
+    http_status = 429
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__("too many requests at once; try again after the time that Retry-After says")
 
 
 class ModelMisbehaved(MedtowerError):

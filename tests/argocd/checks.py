@@ -18,6 +18,7 @@ UNPRIVILEGED = {
 }
 # made by Ansible, because the projects let git make none: Secret -> its keys
 SECRETS = {
+    "medtower-access": {"access.json"},
     "medtower-trust": {"allowed_signers", "revoked_keys"},
     "medtower-git": {"url", "credentials"},
     "triton-admin": {"key"},

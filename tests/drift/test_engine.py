@@ -51,7 +51,7 @@ def test_distribution_and_missing_rate_share_one_p_value() -> None:
     assert one.p_value == pytest.approx(min(1, 2 * min(by_value, by_gap)), rel=0.05)
 
 
-def test_a_constant_column_has_no_variance() -> None:
+def test_19_a_constant_column_has_no_variance() -> None:
     before, now = window(1000, seed=1), window(1000, seed=2)
     before[:, [0, 2, 3]], now[:, [0, 2, 3]] = 60, 60
     before[:, 3], now[:, 3] = 1, 1
@@ -63,7 +63,7 @@ def test_a_constant_column_has_no_variance() -> None:
         assert (one.statistic, one.p_value, one.q_value, one.effect) == (None, None, None, None)
 
 
-def test_an_empty_column_has_no_variance() -> None:
+def test_19_an_empty_column_has_no_variance() -> None:
     before, now = window(1000, seed=1), window(1000, seed=2)
     before[:, 1:3], now[:, 1:3] = np.nan, np.nan
     drift = report(contract_of(), before, now)

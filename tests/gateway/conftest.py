@@ -15,15 +15,18 @@ from fastapi import FastAPI
 from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.server import running
 
+from medtower.adapters import api_keys
+from medtower.domain.access import CallerRole
+from medtower.domain.api_key import ApiKey, HashedSecret
 from medtower.domain.contract import Contract
 from medtower.domain.prediction import Failure, Prediction, Shadowed
 from medtower.domain.routing import Arm, Route, RoutingTable, Shadow
 from medtower.gateway.app import create
-from medtower.gateway.shipper import Sink
+from medtower.gateway.recording.shipper import Sink
 from medtower.serving import routing
 from medtower.settings import Settings
 
-KEY = "key-of-the-clients"
+KEY = api_keys.new_secret("clients")
 DIGESTS = {1: "a" * 64, 2: "b" * 64, 3: "c" * 64, 4: "d" * 64}
 
 RISK: dict[str, Any] = {
@@ -160,12 +163,22 @@ def settings(tmp_path: Path, triton_server: tuple[FakeTriton, str]) -> Settings:
 
 
 def settings_of(home: Path, triton_url: str) -> Settings:
-    return Settings(
+    """Settings of a gateway that knows one key, KEY, of an administrator who may ask as much as there is to ask."""
+    found = Settings(
         home=home,
         triton_url=triton_url.removeprefix("http://"),
         gateway_key=KEY,
         subject_key="key-of-the-pseudonyms",
     )
+    grant(found, "clients", KEY, rate=1e6, burst=1_000_000)
+    return found
+
+
+def grant(settings: Settings, identity: str, secret: str, role: CallerRole = "admin", **more: Any) -> None:
+    """Have the gateway know `secret` as the key of `identity`."""
+    hashed = HashedSecret(sha256=api_keys.digest(secret))
+    key = ApiKey(id=identity, role=role, created=datetime.now(UTC), secrets=(hashed,), **more)
+    api_keys.register(settings.path("access"), key)
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ class FakeTriton:
     values: dict[int, float] = field(default_factory=dict)
     rows: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
+    # rows a request
+    batches: list[int] = field(default_factory=list)
     # called with the version that was asked for before it is looked up
     before: Any = None
 
@@ -52,25 +54,26 @@ class FakeTriton:
             return await _reply(send, 404, json.dumps({"error": error}).encode())
         length = int(headers[HEADER.lower().encode()])
         (tensor,) = json.loads(body[:length])["inputs"]
-        count = tensor["shape"][1]
-        self.rows.append((version, struct.unpack(f"<{count}f", body[length:])))
-        return await self._answer(send, fault, self.values.get(version, self.value))
+        rows = list(struct.iter_unpack(f"<{tensor['shape'][1]}f", body[length:]))
+        self.batches.append(len(rows))
+        self.rows += [(version, row) for row in rows]
+        return await self._answer(send, fault, self.values.get(version, self.value), len(rows))
 
-    async def _answer(self, send: Any, fault: str, good: float) -> None:
+    async def _answer(self, send: Any, fault: str, good: float, rows: int) -> None:
         value = {"nan": float("nan"), "infinite": float("inf")}.get(fault, good)
-        output: dict[str, Any] = {"name": "prediction", "datatype": "FP32", "shape": [1, 1]}
+        output: dict[str, Any] = {"name": "prediction", "datatype": "FP32", "shape": [rows, 1]}
         if fault == "text":
             return await _reply(send, 200, b"<html>a proxy says hello</html>")
         if fault == "json":
-            output["data"] = [value]
+            output["data"] = [value] * rows
             return await _reply(send, 200, json.dumps({"outputs": [output]}).encode())
         if fault == "shape":
-            output["shape"] = [1, 2]
+            output["shape"] = [rows, 2]
         if fault == "name":
             output["name"] = "other"
         outputs = [output, output] if fault == "two" else [output]
         header = json.dumps({"outputs": outputs}).encode()
-        tensor = b"" if fault == "empty" else struct.pack("<f", value)
+        tensor = b"" if fault == "empty" else struct.pack("<f", value) * rows
         return await _reply(send, 200, header + tensor, (HEADER.encode(), str(len(header)).encode()))
 
 

@@ -19,7 +19,7 @@ from tests.gateway.server import running, wait_until
 
 from medtower.adapters.postgres.rollout_record import RolloutRecord
 from medtower.adapters.triton import Triton
-from medtower.gateway import inference
+from medtower.gateway.answering import inference
 from medtower.gateway.app import create
 from medtower.gateway.serve import PostgresSink
 from medtower.settings import Settings
@@ -44,7 +44,7 @@ def real_settings(triton_process: TritonProcess, tmp_path: Path) -> Settings:
     (folder / "config.pbtxt").write_text(
         CONFIG + f"version_policy: {{ specific: {{ versions: {[*OFFSETS]} }} }}"
     )
-    with Triton(triton_process.url, triton_process.admin_key) as control:
+    with Triton(triton_process.url, triton_process.admin_key, grpc_url=triton_process.grpc_url) as control:
         control.load("demo_risk")
     return settings_of(tmp_path, triton_process.url)
 

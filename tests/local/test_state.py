@@ -21,6 +21,7 @@ def made(home: Path) -> state.TowerState:
             "postgres": 21001,
             "mlflow": 21002,
             "triton_http": 21003,
+            "triton_grpc": 21005,
             "reconciler": 21004,
         },
         started_at=datetime(2026, 1, 1, tzinfo=UTC),

@@ -10,6 +10,7 @@ from tests.gateway.conftest import contracts
 
 from medtower.domain.routing import Arm, Route, RoutingTable, Shadow, format_shares, parse_shares, shares
 from medtower.errors import NotFound, Unavailable
+from medtower.serving.pseudonym import pseudonym
 from medtower.serving.routing import choose, publish, read
 
 CONTRACT = contracts()[0]
@@ -37,14 +38,16 @@ def table(commit: str, percent: float = 50) -> RoutingTable:
     )
 
 
-def test_nobody_leaves_the_candidate_while_it_grows() -> None:
+def test_of_a_hundred_thousand_patients_nobody_leaves_the_candidate_while_it_grows() -> None:
+    patients = [pseudonym(b"a key", f"subject-{n}") for n in range(100_000)]
     inside: set[str] = set()
     for percent in (5, 10, 25, 50, 100):
-        now_inside = {s for s in SUBJECTS if choose(rollout(percent), s).version == 2}
+        now_inside = {s for s in patients if choose(rollout(percent), s).version == 2}
         assert inside <= now_inside
-        assert len(now_inside) / len(SUBJECTS) == pytest.approx(percent / 100, abs=0.01)
+        # six standard errors of a share
+        assert len(now_inside) / len(patients) == pytest.approx(percent / 100, abs=0.0095)
         inside = now_inside
-    assert len(inside) == len(SUBJECTS)
+    assert len(inside) == len(patients)
 
 
 def test_a_candidate_with_a_lower_version_is_nested_as_well() -> None:

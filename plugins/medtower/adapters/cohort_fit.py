@@ -24,7 +24,7 @@ def misfits(contract: Contract, spec: CohortSpec) -> list[Misfit]:
     found += [
         (("rehearsal", "shifts", i, "input"), f"'{s.input}' is no number and cannot be shifted; remove it")
         for i, s in enumerate(shifts)
-        if s.input in contract.input_names and contract.input(s.input).dtype in ("boolean", "category")
+        if s.input in contract.input_names and contract.input(s.input).dtype not in ("float", "integer")
     ]
     if isinstance(spec.source, SyntheticSource):
         return found + list(_synthetic(contract, spec, spec.source))
@@ -61,6 +61,9 @@ def _synthetic(contract: Contract, spec: CohortSpec, source: SyntheticSource) ->
 
 
 def _distribution(spec: Input, distribution: Distribution) -> Iterator[str]:
+    if spec.dtype in ("text", "sequence"):
+        yield f"a {spec.dtype} cannot be drawn at random; take the cohort from a table"
+        return
     family, parameters = distribution.family, distribution.parameters
     fitting = {"boolean": ["bernoulli"], "category": ["category"]}.get(
         spec.dtype, ["normal", "lognormal", "beta", "uniform", "poisson"]

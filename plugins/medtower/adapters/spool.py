@@ -7,6 +7,7 @@ One thread writes. Whatever waits when it comes round is committed as one transa
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import queue
 import sqlite3
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medtower import atomic_file
+from medtower.adapters import spool_escalations as escalations
 from medtower.adapters import spool_tables as tables
+from medtower.domain.escalation import Escalation
 from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
 from medtower.errors import Conflict, RecordUnavailable
 
@@ -51,8 +54,11 @@ class Kept:
 
 @dataclass
 class _Job:
+    """`answered` is there when the work is to keep that and nothing else: many such are written together."""
+
     work: Callable[[sqlite3.Connection], Any]
     done: Future[Any]
+    answered: tables.Answered | None = None
 
 
 class Spool:
@@ -60,7 +66,7 @@ class Spool:
 
     `keep` answers stay for idempotency after their predictions have left, and for `remember_days` it is known which request ids were used
     for which body: the database keeps the first prediction of an id, so a second one must not leave. A full disk fails the group that met it and nothing else; after a
-    failed fsync the spool refuses everything until the process is started again.
+    failed fsync the spool refuses everything until the process is started again. `committed` hears how many requests shared a transaction.
     """
 
     def __init__(
@@ -70,8 +76,9 @@ class Spool:
         keep: int = 10_000,
         remember_days: float = 90.0,
         connect: Callable[[Path], sqlite3.Connection] = tables.connect,
+        committed: Callable[[int], object] = lambda _: None,
     ) -> None:
-        self._path, self._keep, self._connect = path, keep, connect
+        self._path, self._keep, self._connect, self._committed = path, keep, connect, committed
         self._remember = remember_days * 86_400
         self._jobs: queue.Queue[_Job | None] = queue.Queue(WAITING)
         self._reading, self._door = threading.Lock(), threading.Lock()
@@ -89,14 +96,41 @@ class Spool:
         self._thread = threading.Thread(target=self._write_groups, name="spool-writer", daemon=True)
         self._thread.start()
 
-    def record(self, prediction: Prediction, answer: str) -> Future[Kept]:
-        """Keep `prediction` and the `answer` (JSON) that leaves with it. The future ends when both are on the disk.
+    def record(
+        self,
+        prediction: Prediction,
+        answer: str,
+        parts: Sequence[Prediction] = (),
+        escalation: Escalation | None = None,
+    ) -> Future[Kept]:
+        """Keep `prediction` and the `answer` (JSON) that leaves with it, the `parts` that a composition made it of, and the `escalation` that it asks
+        for. The future ends when all are on the disk.
 
         When the request id is there already, the result is the answer that stands there; for another body, and for an answer that is no
         longer kept here, the future raises Conflict.
         """
-        content = prediction.model_dump_json()
-        return self._submit(lambda connection: _record(connection, prediction, content, answer))
+        row = tables.Answered(
+            prediction.request_id, prediction.body_sha256, prediction.model_dump_json(), answer
+        )
+        rows = [("prediction", part.model_dump_json()) for part in parts]
+        return self._submit(
+            lambda connection: _record(connection, row, rows, escalation),
+            None if rows or escalation else row,
+        )
+
+    def escalated(self, escalation: Escalation, *, delivered: bool) -> Future[None]:
+        """Note that the webhook was tried, and whether it took it."""
+        return self._submit(lambda connection: _escalated(connection, escalation.request_id, delivered))
+
+    def escalations(self, limit: int) -> list[Escalation]:
+        """Up to `limit` escalations that no webhook has taken yet, those tried least often first."""
+        with self._read() as connection:
+            return escalations.pending(connection, limit)
+
+    def escalation_depth(self) -> tuple[int, float]:
+        """How many of them there are, and how many seconds the oldest has waited (0 when there is none)."""
+        with self._read() as connection:
+            return escalations.depth(connection, time.time())
 
     def record_outcomes(self, outcomes: Sequence[Outcome]) -> Future[None]:
         """Keep `outcomes`, all or none."""
@@ -128,12 +162,7 @@ class Spool:
         """The answer that stands for `request_id`, None when it is new; raises Conflict when its body was another, or the answer is no
         longer kept here."""
         with self._read() as connection:
-            # one snapshot: a commit between its two questions would make a request that is being answered look like one that was
-            connection.execute("BEGIN")
-            try:
-                return _standing(connection, request_id, body_sha256)
-            finally:
-                connection.execute("ROLLBACK")
+            return _standing(connection, request_id, body_sha256)
 
     def waiting(self, limit: int) -> list[tables.Waiting]:
         """The oldest `limit` rows that have not been shipped, in the order they came."""
@@ -164,14 +193,16 @@ class Spool:
             except sqlite3.Error as error:
                 raise RecordUnavailable(f"{self._path.name} cannot be read: {error}") from error
 
-    def _submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+    def _submit(
+        self, work: Callable[[sqlite3.Connection], T], answered: tables.Answered | None = None
+    ) -> Future[T]:
         done: Future[T] = Future()
         with self._door:  # so that no job comes in behind the one that ends the thread
             if self._closed:
                 done.set_exception(RecordUnavailable("the spool is closed"))
                 return done
             try:
-                self._jobs.put_nowait(_Job(work, done))
+                self._jobs.put_nowait(_Job(work, done, answered))
             except queue.Full:
                 done.set_exception(RecordUnavailable(f"{WAITING} requests wait for the disk already"))
         return done
@@ -221,12 +252,10 @@ class Spool:
             self._writer = self._connect(self._path)
         results: list[Any] = []
         self._writer.execute("BEGIN IMMEDIATE")
-        for job in group:
-            try:
-                results.append(job.work(self._writer))
-            except Conflict as conflict:  # raised before anything is written: the others go on
-                results.append(conflict)
+        for alike, jobs in itertools.groupby(group, lambda job: job.answered is not None):
+            results += (_record_all if alike else _one_by_one)(self._writer, list(jobs))
         self._writer.execute("COMMIT")
+        self._committed(len(group))
         return results
 
     def _failed(self, group: list[_Job], error: Exception) -> None:
@@ -240,12 +269,45 @@ class Spool:
         _fail(group, RecordUnavailable(self.failure))
 
 
-def _record(connection: sqlite3.Connection, prediction: Prediction, content: str, answer: str) -> Kept:
-    there = _standing(connection, prediction.request_id, prediction.body_sha256)
+def _one_by_one(connection: sqlite3.Connection, jobs: Sequence[_Job]) -> list[Any]:
+    results: list[Any] = []
+    for job in jobs:
+        try:
+            results.append(job.work(connection))
+        except Conflict as conflict:  # raised before anything is written: the others go on
+            results.append(conflict)
+    return results
+
+
+def _record_all(connection: sqlite3.Connection, jobs: Sequence[_Job]) -> list[Any]:
+    rows = [job.answered for job in jobs if job.answered]
+    fresh = tables.put_answered(connection, rows, time.time())
+    return [
+        Kept(row.answer, fresh=True) if is_new else _one_by_one(connection, [job])[0]
+        for job, row, is_new in zip(jobs, rows, fresh, strict=True)
+    ]
+
+
+def _record(
+    connection: sqlite3.Connection,
+    row: tables.Answered,
+    parts: Sequence[tuple[str, str]],
+    escalation: Escalation | None,
+) -> Kept:
+    there = _standing(connection, row.request_id, row.body_sha256)
     if there is not None:
         return Kept(there, fresh=False)
-    tables.put_prediction(connection, prediction, content, answer, time.time())
-    return Kept(answer, fresh=True)
+    tables.put_answered(connection, [row], time.time())
+    if parts:
+        tables.put(connection, parts, time.time())
+    if escalation:
+        escalations.put(connection, escalation, time.time())
+    return Kept(row.answer, fresh=True)
+
+
+def _escalated(connection: sqlite3.Connection, request_id: str, delivered: bool) -> None:
+    sequence = tables.sequence_of(connection, request_id)
+    escalations.tried(connection, request_id, sequence, delivered=delivered, at=time.time())
 
 
 def _note(
@@ -263,18 +325,22 @@ def _dropped(
     now = time.time()
     tables.set_aside(connection, refused, now)
     tables.drop(connection, upto, keep, now - remember)
+    escalations.forget(connection, now - remember, tables.FORGET_AT_ONCE)
 
 
 def _standing(connection: sqlite3.Connection, request_id: str, body_sha256: str) -> str | None:
-    there = tables.answer(connection, request_id)
-    same = there[0] == body_sha256 if there else tables.used(connection, request_id, body_sha256)
-    if same is False:
+    there = tables.used(connection, request_id, body_sha256)
+    if there is None:
+        return None
+    sequence, same = there
+    if not same:
         raise Conflict("this request id was used for another body; send a new request_id")
-    if same and not there:
+    answer = tables.answer(connection, sequence)
+    if answer is None:
         raise Conflict(
             "this request was answered; the answer is on record, but no longer kept for repetition; send a new request_id to ask again"
         )
-    return there[1] if there else None
+    return answer
 
 
 def _fail(group: list[_Job], error: RecordUnavailable) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medtower.adapters import spool_escalations
 from medtower.domain.prediction import Failure, Outcome, Prediction, Recorded, Shadowed
 
 # AUTOINCREMENT: a sequence number is never used again, also when the outbox was empty in between.
@@ -36,7 +38,7 @@ CREATE TABLE IF NOT EXISTS breakers (
 );
 CREATE TABLE IF NOT EXISTS answers (
     sequence INTEGER PRIMARY KEY,
-    request_id TEXT NOT NULL UNIQUE,
+    request_id TEXT NOT NULL,
     body_sha256 TEXT NOT NULL,
     answer TEXT NOT NULL
 );
@@ -77,6 +79,8 @@ NAMES = {kind: name for name, kind in KINDS.items()}
 LOCK_SECONDS = 5.0
 DIGEST_BYTES = 16  # 2^-128 to take one id for another, at a quarter of the text's size
 FORGET_AT_ONCE = 5000
+USED_AMONG = "SELECT request FROM used WHERE request IN "
+MADE = re.compile("m([0-7][0-9a-f]{31})")  # domain.request_id
 
 
 @dataclass(frozen=True)
@@ -103,15 +107,16 @@ def connect(path: Path) -> sqlite3.Connection:
 def create(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Make the tables where they are missing and return `connection`; closes it on sqlite3.Error."""
     try:
-        connection.executescript(SCHEMA)
+        connection.executescript(SCHEMA + spool_escalations.SCHEMA)
         form = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'outbox'").fetchone()[0]
         if "CHECK" in form:
             connection.executescript(WIDEN)
         connection.execute(RECEIVED)
         # a file that was written before `used` was there
         connection.create_function("short", 1, _short, deterministic=True)
+        connection.create_function("place", 1, _place, deterministic=True)
         connection.execute(
-            "INSERT OR IGNORE INTO used SELECT sequence, short(request_id), short(body_sha256), ? FROM answers "
+            "INSERT OR IGNORE INTO used SELECT sequence, place(request_id), short(body_sha256), ? FROM answers "
             "WHERE sequence > (SELECT coalesce(max(sequence), 0) FROM used)",
             (time.time(),),
         )
@@ -121,40 +126,92 @@ def create(connection: sqlite3.Connection) -> sqlite3.Connection:
     return connection
 
 
-def answer(connection: sqlite3.Connection, request_id: str) -> tuple[str, str] | None:
-    """(body_sha256, answer) of a request that was answered, or None."""
-    row: tuple[str, str] | None = connection.execute(
-        "SELECT body_sha256, answer FROM answers WHERE request_id = ?", (request_id,)
+def used(connection: sqlite3.Connection, request_id: str, body_sha256: str) -> tuple[int, bool] | None:
+    """(sequence number, whether it was for this body) of the request that used `request_id`; None when nobody has, as far as is remembered."""
+    row = connection.execute(
+        "SELECT sequence, body FROM used WHERE request = ?", (_place(request_id),)
     ).fetchone()
-    return row
+    return None if row is None else (row[0], row[1] == _short(body_sha256))
 
 
-def used(connection: sqlite3.Connection, request_id: str, body_sha256: str) -> bool | None:
-    """Whether the request id was used for this body (True) or another one (False); None when it was not used, as far as is remembered."""
-    row = connection.execute("SELECT body FROM used WHERE request = ?", (_short(request_id),)).fetchone()
-    return None if row is None else bool(row[0] == _short(body_sha256))
+def sequence_of(connection: sqlite3.Connection, request_id: str) -> int | None:
+    """The sequence number of the request that used `request_id`; None when nobody has, as far as is remembered."""
+    row = connection.execute("SELECT sequence FROM used WHERE request = ?", (_place(request_id),)).fetchone()
+    return None if row is None else row[0]
+
+
+def answer(connection: sqlite3.Connection, sequence: int) -> str | None:
+    """The answer that was kept under this number, None when it has left."""
+    row = connection.execute("SELECT answer FROM answers WHERE sequence = ?", (sequence,)).fetchone()
+    return None if row is None else row[0]
 
 
 def _short(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
-def put_prediction(
-    connection: sqlite3.Connection, prediction: Prediction, content: str, answer: str, at: float
-) -> None:
-    """Add a prediction (`content` is its JSON) that waits for the database, and its answer for whoever asks again."""
-    sequence = connection.execute(
-        "INSERT INTO outbox (kind, content, spooled_at) VALUES ('prediction', ?, ?)",
-        (content, at),
-    ).lastrowid
-    connection.execute(
-        "INSERT INTO answers (sequence, request_id, body_sha256, answer) VALUES (?, ?, ?, ?)",
-        (sequence, prediction.request_id, prediction.body_sha256, answer),
-    )
-    connection.execute(
-        "INSERT INTO used (sequence, request, body, at) VALUES (?, ?, ?, ?)",
-        (sequence, _short(prediction.request_id), _short(prediction.body_sha256), at),
-    )
+def _place(request_id: str) -> bytes:
+    """Where a request id stands in the index. Ids that the gateway made begin with their time and stand for themselves, so that the index grows at its
+    end and a group of answers touches few of its pages; others are hashed. The first bit keeps the two apart."""
+    if made := MADE.fullmatch(request_id):
+        return bytes.fromhex(made[1])
+    hashed = _short(request_id)
+    return bytes([hashed[0] | 0x80]) + hashed[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A prediction that waits for the database (`content` is its JSON), and its answer for whoever asks again."""
+
+    request_id: str
+    body_sha256: str
+    content: str
+    answer: str
+
+
+def put_answered(connection: sqlite3.Connection, rows: Sequence[Answered], at: float) -> list[bool]:
+    """Add `rows`, and say of each whether it was added: not when its request id was used before, by a row of before or of this call.
+
+    Each statement is one for all rows. The interpreter's lock is given up and waited for at every statement, and with a busy event loop it is that
+    which takes the time: 16 answers took 64 such waits when each had its own.
+    """
+    places = [_place(row.request_id) for row in rows]
+    taken = {place for (place,) in connection.execute(USED_AMONG + f"({_marks('?', len(places))})", places)}
+    fresh = []
+    for place in places:
+        fresh.append(place not in taken)
+        taken.add(place)
+    new = [(place, row) for place, row, is_new in zip(places, rows, fresh, strict=True) if is_new]
+    if new:
+        _insert(connection, new, at)
+    return fresh
+
+
+def _insert(connection: sqlite3.Connection, new: Sequence[tuple[bytes, Answered]], at: float) -> None:
+    (last,) = connection.execute(
+        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0)"
+    ).fetchone()
+    outbox: list[object] = []
+    answers: list[object] = []
+    used: list[object] = []
+    for sequence, (place, row) in enumerate(new, start=last + 1):
+        outbox += (sequence, row.content, at)
+        answers += (sequence, row.request_id, row.body_sha256, row.answer)
+        used += (sequence, place, _short(row.body_sha256), at)
+    for insert, row_marks, values in (
+        (
+            "INSERT INTO outbox (sequence, kind, content, spooled_at) VALUES ",
+            "(?, 'prediction', ?, ?)",
+            outbox,
+        ),
+        ("INSERT INTO answers (sequence, request_id, body_sha256, answer) VALUES ", "(?, ?, ?, ?)", answers),
+        ("INSERT INTO used (sequence, request, body, at) VALUES ", "(?, ?, ?, ?)", used),
+    ):
+        connection.execute(insert + _marks(row_marks, len(new)), values)
+
+
+def _marks(one: str, count: int) -> str:
+    return ", ".join([one] * count)
 
 
 def put(connection: sqlite3.Connection, items: Iterable[tuple[str, str]], at: float) -> None:

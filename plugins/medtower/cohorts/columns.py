@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,9 +39,11 @@ def numbers(column: pd.Series, source: str) -> NDArray[np.float64]:
 
 
 def typed(column: pd.Series, spec: Input, source: str) -> pd.Series:
-    """The column as the contract's dtype: float64, str or None, bool or None; raises CohortInvalid when the type is wrong."""
-    if spec.dtype == "category":
+    """The column as the contract's dtype: float64, str or None, bool or None, a tuple of float or None; raises CohortInvalid when the type is wrong."""
+    if spec.dtype in ("category", "text"):
         return _texts(column)
+    if spec.dtype == "sequence":
+        return sequences(column, source)
     if spec.dtype == "boolean":
         return _booleans(column, source)
     values = numbers(column, source)
@@ -67,6 +71,36 @@ def _booleans(column: pd.Series, source: str) -> pd.Series:
         what = f"{column.name}: {wrong} of {len(words)} values are neither true/false, yes/no nor 1/0"
         raise CohortInvalid(source, [what])
     return pd.Series([None if w is None else w in TRUE for w in words], dtype=object)
+
+
+def sequences(column: pd.Series, source: str) -> pd.Series:
+    """Lists of numbers, as a Parquet file has them or written `[1, 2.5]` (JSON) in a CSV, as tuples of float, None missing; raises CohortInvalid with
+    the count of values that are none."""
+    found = [None if _absent(v) else _sequence(v) for v in column]
+    wrong = sum(v is None and not _absent(old) for v, old in zip(found, column, strict=True))
+    if wrong:
+        what = (
+            f"{column.name}: {wrong} of {len(found)} values are not lists of finite numbers such as [1, 2.5]"
+        )
+        raise CohortInvalid(source, [what])
+    return pd.Series(found, dtype=object)
+
+
+def _absent(value: object) -> bool:
+    return value is None or (isinstance(value, float) and np.isnan(value))
+
+
+def _sequence(value: object) -> tuple[float, ...] | None:
+    try:
+        items: Any = json.loads(value) if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+    except (ValueError, TypeError, RecursionError):
+        return None
+    if not isinstance(items, list):
+        return None
+    plain = [v.item() if isinstance(v, np.generic) else v for v in items]
+    if any(isinstance(v, bool) or not isinstance(v, int | float) or not abs(v) < np.inf for v in plain):
+        return None
+    return tuple(float(v) for v in plain)
 
 
 def subjects(column: pd.Series, source: str) -> pd.Series:

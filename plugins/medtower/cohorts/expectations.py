@@ -13,6 +13,7 @@ import pandas as pd
 
 from medtower.cohorts.leakage import leaks
 from medtower.domain.contract import Contract, Input
+from medtower.domain.text_hashing import Buckets
 from medtower.errors import CohortInvalid
 
 # of the values where gaps are allowed: the encoding takes the few outside for missing, more than that are another unit
@@ -67,10 +68,14 @@ def _shape(frame: pd.DataFrame, contract: Contract, minimum: int) -> list[str]:
 def _wrong_type(column: pd.Series, spec: Input) -> str:
     if spec.dtype in ("float", "integer"):
         fits = pd.api.types.is_float_dtype(column)
+    elif spec.dtype == "sequence":
+        fits = all(v is None or isinstance(v, tuple) for v in column)
     else:
-        kind = str if spec.dtype == "category" else (bool, np.bool_)
-        fits = all(pd.isna(v) or isinstance(v, kind) for v in column)
-    wanted = {"category": "text", "boolean": "true or false"}.get(spec.dtype, "numbers")
+        kind = (bool, np.bool_) if spec.dtype == "boolean" else (str, Buckets)
+        fits = all(v is None or isinstance(v, kind) or pd.isna(v) for v in column)
+    wanted = {
+        "category": "text", "text": "text", "boolean": "true or false", "sequence": "lists of numbers"
+    }.get(spec.dtype, "numbers")  # fmt: skip
     return "" if fits else f"{spec.name}: wrong type, the contract says {spec.dtype}; give {wanted}"
 
 
@@ -79,7 +84,7 @@ def _expect(frame: pd.DataFrame, contract: Contract, minimum: int) -> tuple[list
         warnings.simplefilter("ignore")
         gx = _great_expectations()
         suite = _suite(gx.expectations, frame, contract, minimum)
-        results = _validated(gx, frame, [expectation for _, expectation in suite])
+        results = _validated(gx, _flat(frame, contract), [expectation for _, expectation in suite])
     passed: list[dict[str, Any]] = []
     failed: list[str] = []
     for k, (rule, expectation) in enumerate(suite):
@@ -91,6 +96,18 @@ def _expect(frame: pd.DataFrame, contract: Contract, minimum: int) -> tuple[list
             count = results[k].result.get("unexpected_count")
             failed.append(rule + (f" ({count} rows)" if count else ""))
     return passed, failed
+
+
+def _flat(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """`frame` with a column each for the length and the extremes of every sequence: rules are about numbers and texts."""
+    flat = frame.copy(deep=False)
+    for spec in contract.inputs:
+        if spec.dtype == "sequence":
+            for what, measure in (("length", len), ("lowest", min), ("highest", max)):
+                flat[f"{spec.name}.{what}"] = [measure(v) if v else np.nan for v in frame[spec.name]]
+        elif spec.dtype == "text":
+            flat[f"{spec.name}.length"] = [len(v) if isinstance(v, str) else np.nan for v in frame[spec.name]]
+    return flat
 
 
 def _great_expectations() -> Any:
@@ -136,6 +153,26 @@ def _values(gxe: Any, spec: Input) -> list[tuple[str, Any]]:
         return [(rule, gxe.ExpectColumnValuesToBeInSet(column=name, value_set=list(spec.categories or [])))]
     if spec.dtype == "boolean":
         return []
+    if spec.dtype == "text":
+        return [_length(gxe, spec, 0, spec.max_length or 0, "characters")]
+    if spec.dtype == "sequence":
+        least, most = spec.length or (0, 0)
+        return [
+            _length(gxe, spec, least, most, "numbers"),
+            _in_range(gxe, spec, f"{name}.lowest"),
+            _in_range(gxe, spec, f"{name}.highest"),
+        ]
+    return [_in_range(gxe, spec, name)]
+
+
+def _length(gxe: Any, spec: Input, least: int, most: int, of: str) -> tuple[str, Any]:
+    rule = f"{spec.name}: some have fewer than {least} or more than {most} {of}; correct the length in the contract or cut them at the source"
+    column = f"{spec.name}.length"
+    return rule, gxe.ExpectColumnValuesToBeBetween(column=column, min_value=least, max_value=most)
+
+
+def _in_range(gxe: Any, spec: Input, column: str) -> tuple[str, Any]:
+    name = spec.name
     low, high = spec.range or (-math.inf, math.inf)
     mostly = IN_RANGE if spec.missing == "impute" else 1.0
     rule = (
@@ -144,8 +181,9 @@ def _values(gxe: Any, spec: Input) -> list[tuple[str, Any]]:
     )
     # a border value that comes back from a record in single precision is still inside
     least, most = min(low, float(np.float32(low))), max(high, float(np.float32(high)))
-    between = gxe.ExpectColumnValuesToBeBetween(column=name, min_value=least, max_value=most, mostly=mostly)
-    return [(rule, between)]
+    return rule, gxe.ExpectColumnValuesToBeBetween(
+        column=column, min_value=least, max_value=most, mostly=mostly
+    )
 
 
 def _validated(gx: Any, frame: pd.DataFrame, expectations: list[Any]) -> dict[int, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medtower.cohorts.columns import FALSE, FIRST_YEAR, LAST_YEAR, TRUE
+from medtower.cohorts.columns import FALSE, FIRST_YEAR, LAST_YEAR, TRUE, sequences
 from medtower.domain.contract import Input
 from medtower.domain.metric import Task
 from medtower.domain.unit import UNITS
@@ -20,6 +20,7 @@ OUTCOMES = ("outcome", "label", "target", "event", "y", "class", "diagnosis")
 SUBJECTS = ("subject", "subject_id", "patient", "patient_id", "person", "person_id", "mrn", "id")
 TIMES = ("event_time", "time", "timestamp", "date", "sample_date", "visit_date", "year")
 MOST_CATEGORIES = 20
+LEAST_WORDS, BUCKETS, LONGEST_SEQUENCE = 5, 64, 2048
 LEAST_IDENTIFIERS = 50  # below that many rows a whole number may be different everywhere by chance
 
 
@@ -116,6 +117,19 @@ def _input(column: pd.Series, name: str) -> Input:
     numeric = pd.api.types.is_numeric_dtype(column)
     if words and (words <= {*TRUE, *FALSE} or words <= {"0.0", "1.0"}):
         return Input.model_validate({"name": name, "dtype": "boolean", **gap})
+    if not numeric and (lists := _lists(known, name)):
+        return Input.model_validate({"name": name, "dtype": "sequence", **lists, **gap})
+    if not numeric and _prose(known):
+        longest = int(known.astype(str).str.len().max())
+        return Input.model_validate(
+            {
+                "name": name,
+                "dtype": "text",
+                "max_length": _most_characters(longest),
+                "buckets": BUCKETS,
+                **gap,
+            }
+        )
     if not numeric:
         categories = sorted(known.astype(str).unique())
         if len(categories) > MOST_CATEGORIES:
@@ -126,6 +140,37 @@ def _input(column: pd.Series, name: str) -> Input:
     return Input.model_validate(
         {"name": name, "dtype": dtype, "unit": _unit(name), "range": _range(values), **gap}
     )
+
+
+def _lists(known: pd.Series, name: str) -> dict[str, object]:
+    """What a contract says of a column of lists of numbers; empty when it is none."""
+    if not known.map(lambda v: not isinstance(v, str) or v.lstrip().startswith("[")).all():
+        return {}
+    try:
+        found = sequences(known, "")
+    except CohortInvalid:
+        return {}
+    lengths = found.map(len)
+    if lengths.min() < 1 or not 2 <= lengths.max() <= LONGEST_SEQUENCE:
+        return {}
+    values = np.concatenate([np.array(v) for v in found])
+    if values.min() == values.max():
+        return {}
+    return {
+        "unit": _unit(name), "range": _range(values), "length": [int(lengths.min()), int(lengths.max())]
+    }  # fmt: skip
+
+
+def _prose(known: pd.Series) -> bool:
+    """Different nearly everywhere and of several words."""
+    texts = known.astype(str)
+    many = texts.nunique() > max(MOST_CATEGORIES, len(texts) / 4)
+    return bool(many and texts.str.split().map(len).median() >= LEAST_WORDS)
+
+
+def _most_characters(longest: int) -> int:
+    """Room for a text twice as long as the longest that was seen, on a round number; the number itself would be one patient's."""
+    return min(20_000, 100 * math.ceil(2 * longest / 100))
 
 
 def _identifies(known: pd.Series, name: str) -> bool:

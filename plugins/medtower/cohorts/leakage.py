@@ -15,7 +15,7 @@ REMEDY = "remove it from the contract, or take the value as it was before the ou
 
 
 def leaks(frame: pd.DataFrame, contract: Contract) -> list[str]:
-    """One line for every input that alone orders the outcome: AUC (either direction) or, for a number, |Spearman's rho| at least 0.995,
+    """One line for every input of which one column alone orders the outcome: AUC (either direction) or, for a number, |Spearman's rho| at least 0.995,
     or being the outcome up to a factor and an offset. A gap counts as well as a value: a result that only those have who fell ill leaks.
 
     Categories are taken by their outcome rate, so that their order does not matter (Kaufman et al., ACM TKDD 2012;6(4):15).
@@ -24,7 +24,10 @@ def leaks(frame: pd.DataFrame, contract: Contract) -> list[str]:
     known = ~np.isnan(outcome)
     features, truth = encode(frame, contract)[known].astype(np.float64), outcome[known]
     found = []
-    for k, spec in enumerate(contract.inputs):
+    leaking: set[str] = set()
+    for k, (spec, _) in enumerate(contract.columns):
+        if spec.name in leaking:
+            continue
         column = features[:, k]
         if spec.dtype == "category":
             column = _rates(column, truth)
@@ -39,6 +42,7 @@ def leaks(frame: pd.DataFrame, contract: Contract) -> list[str]:
                     f"leakage of the target: {spec.name}{what} alone tells the outcome ({measure} ≥ {LIMIT})"
                 )
                 found.append(f"{spec.name}: {rule}; {REMEDY}")
+                leaking.add(spec.name)
                 break
     return found
 

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from medtower.domain.contract import Name
-from medtower.domain.contract_part import Part
+from medtower.domain.contract_part import Name, Part
 
 
 class SurvivalLabel(Part):

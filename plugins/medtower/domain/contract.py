@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
-from itertools import pairwise
-from typing import Annotated, Literal, Self, get_args
+from itertools import accumulate, pairwise
+from typing import Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from medtower.domain.contract_part import Part
+from medtower.domain.contract_composition import Composition
+from medtower.domain.contract_emergency import Emergency
+from medtower.domain.contract_input import Input as Input  # noqa: PLC0414 - it is part of a contract to whoever imports this
+from medtower.domain.contract_part import MODEL_NAME as MODEL_NAME  # noqa: PLC0414
+from medtower.domain.contract_part import Name, Part, Unit
 from medtower.domain.contract_rollout import Rollout
 from medtower.domain.metric import METRICS, SERVICE_METRICS, Metric, Task
-from medtower.domain.unit import MISTAKES, UNITS
 from medtower.errors import NameInvalid
-
-MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{1,62}")
 
 
 def check_model_name(name: str) -> str:
@@ -26,59 +26,9 @@ def check_model_name(name: str) -> str:
     return name
 
 
-def _name(value: str) -> str:
-    if not MODEL_NAME.fullmatch(value):
-        raise ValueError("use 2 to 63 characters a-z, 0-9 and _, starting with a letter")
-    return value
-
-
-def _unit(value: str) -> str:
-    if value in UNITS:
-        return value
-    close = MISTAKES.get(value) or next(iter(difflib.get_close_matches(value, UNITS, n=1)), None)
-    hint = f"write '{close}'" if close else f"write one of {', '.join(sorted(UNITS))}"
-    raise ValueError(f"'{value}' is not a UCUM unit known here; {hint}")
-
-
-Name = Annotated[str, AfterValidator(_name)]
-Unit = Annotated[str, AfterValidator(_unit)]
+MOST_COLUMNS = 4096
 Role = Literal["technical", "clinical", "compliance", "final"]
 ROLES: tuple[Role, ...] = get_args(Role)
-
-
-class Input(Part):
-    """One input. `missing: impute` lets the model see a gap, `refuse` turns it into a 422; `absent_means` says why it may be absent."""
-
-    name: Name
-    dtype: Literal["float", "integer", "boolean", "category"]
-    unit: Unit = "1"
-    range: tuple[float, float] | None = None
-    categories: list[str] | None = None
-    missing: Literal["impute", "refuse"] = "refuse"
-    absent_means: str = ""
-    group: Literal["clinical", "sensor", "omics", "text"] = "clinical"
-    pathway: str = ""
-    description: str = ""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.dtype == "category":
-            if not self.categories or len(set(self.categories)) != len(self.categories):
-                raise ValueError("a category needs `categories:`, a list of different values")
-            if self.range is not None:
-                raise ValueError("a category has no `range:`; remove it")
-        elif self.dtype == "boolean":
-            if self.categories is not None or self.range is not None:
-                raise ValueError("a boolean has neither `range:` nor `categories:`; remove them")
-        elif self.range is None:
-            raise ValueError("a number needs `range: [lowest, highest]` in its unit")
-        elif self.range[0] >= self.range[1]:
-            raise ValueError("`range:` must be [lowest, highest] with lowest < highest")
-        if self.missing == "impute" and not self.absent_means:
-            raise ValueError(
-                "`missing: impute` needs `absent_means:`, what it means when the value is not there"
-            )
-        return self
 
 
 class Output(Part):
@@ -194,7 +144,7 @@ class Training(Part):
 
 
 class Contract(Part):
-    """A whole contract. The order of `inputs` is the order of the columns in the tensor `features` [batch, inputs], float32."""
+    """A whole contract. The order of `inputs` is the order of the columns in the tensor `features` [batch, width], float32."""
 
     schema_: Literal["medtower/contract/v1"] = Field("medtower/contract/v1", alias="schema")
     name: Name
@@ -216,12 +166,19 @@ class Contract(Part):
     training: Training = Training()
     approvals: list[Role] = Field(default=list(ROLES), min_length=1)
     clinical_priority: Literal["routine", "urgent", "emergency"] = "routine"
+    cache_seconds: int = Field(0, ge=0, le=86_400)
+    composition: Composition | None = None
+    emergency: Emergency | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [i.name for i in self.inputs]
         if duplicates := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"inputs: {', '.join(duplicates)} is listed twice")
+        if self.width > MOST_COLUMNS:
+            raise ValueError(
+                f"inputs: they are {self.width} columns together, at most {MOST_COLUMNS} are served; use fewer `buckets:`"
+            )
         for population in self.populations:
             self._check_population(population, names)
         for metric, kpi in {**self.kpis, **self.service_levels}.items():
@@ -238,6 +195,10 @@ class Contract(Part):
             )
         if len(set(self.approvals)) != len(self.approvals):
             raise ValueError("approvals: every role once")
+        if self.composition:
+            self.composition.against(self)
+        if self.emergency:
+            self.emergency.against(self)
         return self
 
     def _check_population(self, population: Population, names: list[str]) -> None:
@@ -246,7 +207,10 @@ class Contract(Part):
             raise ValueError(
                 f"populations: {population.name} names the input '{population.input}', which is not there; write '{close}'"
             )
-        numeric = self.input(population.input).dtype in ("float", "integer")
+        dtype = self.input(population.input).dtype
+        if dtype in ("text", "sequence"):
+            raise ValueError(f"populations: {population.name} cannot split by a {dtype}")
+        numeric = dtype in ("float", "integer")
         if numeric and not population.edges:
             raise ValueError(f"populations: {population.name} splits a number and needs `edges: [...]`")
         if not numeric and population.edges:
@@ -270,3 +234,19 @@ class Contract(Part):
     @property
     def input_names(self) -> list[str]:
         return [i.name for i in self.inputs]
+
+    @property
+    def width(self) -> int:
+        """The number of columns of the tensor `features`; as many as inputs, unless there are texts or sequences."""
+        return sum(i.width for i in self.inputs)
+
+    @property
+    def slices(self) -> list[slice]:
+        """Where each input's columns stand in the tensor, in the order of `inputs`."""
+        ends = [0, *accumulate(i.width for i in self.inputs)]
+        return [slice(start, end) for start, end in pairwise(ends)]
+
+    @property
+    def columns(self) -> list[tuple[Input, int]]:
+        """Every column of the tensor: its input, and its place among the columns of that input."""
+        return [(i, place) for i in self.inputs for place in range(i.width)]

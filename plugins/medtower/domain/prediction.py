@@ -8,12 +8,23 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 
+class RedactedText(BaseModel):
+    """What is kept of a free text: its redacted form, and the keyed hash (HMAC-SHA256) of the text as it came."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    redacted: str
+    sha256: str
+
+
 class Prediction(BaseModel):
     """One answered request, as it is kept.
 
     `subject` is an HMAC pseudonym, never the identifier. `features` are the encoded inputs in the order of the contract
     (float32, NaN for missing is stored as None). `confidence` is in [0, 1]. `latency_ms` is Triton's share. `event_time` is what the caller says
     the case is of; `received_at` is the gateway's own clock when the request had come in, and the only time that a rollout is judged by.
+    `caller` is the id of the key, or the pseudonym of the person, that asked. `part_of` is the request id of the composition that this was a part of.
+    `cached`: the same release had answered the same row before, and Triton was not asked again. `texts` are the free texts, by field.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +43,10 @@ class Prediction(BaseModel):
     requires_human_review: bool
     latency_ms: float
     body_sha256: str = ""
+    caller: str = ""
+    part_of: str = ""
+    cached: bool = False
+    texts: dict[str, RedactedText] = {}
 
 
 class Outcome(BaseModel):

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from medtower.domain.contract import Name, Role
+from medtower.domain.contract import Role
+from medtower.domain.contract_part import Name
 from medtower.domain.digest import Sha256
 from medtower.domain.rollout import Plan
 

@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from medtower.domain.contract import Contract, Name
+from medtower.domain.contract import Contract
+from medtower.domain.contract_part import Name
 from medtower.domain.digest import Sha256
 from medtower.domain.verdict import Verdict
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from medtower.domain.contract import Contract, Drift
 from medtower.domain.drift import DriftFinding, DriftReport, Severity
 from medtower.drift.effect import bin_counts, level_counts, psi
+from medtower.drift.features import Feature, summarised
+from medtower.drift.features import features as features_of
 from medtower.drift.two_sample import Result, chi_square, kolmogorov_smirnov, missing_rate, present, varies
 from medtower.errors import InvalidInput
 from medtower.statistics.multiplicity import benjamini_hochberg
@@ -19,14 +21,6 @@ from medtower.statistics.multiplicity import benjamini_hochberg
 Floats = NDArray[np.float64]
 PREDICTION = "prediction"
 KS, CHI_SQUARE, MISSING = "Kolmogorov–Smirnov", "chi-square", "missing rate"
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One column of both windows; `levels` is 0 for a number."""
-
-    name: str
-    levels: int
 
 
 @dataclass(frozen=True)
@@ -50,9 +44,9 @@ def run(
     window_start: datetime,
     window_end: datetime,
 ) -> DriftReport:
-    """Return one finding for each input, in the contract's order, and one for `prediction`.
+    """Return one finding for each feature (`drift.features`), in the contract's order, and one for `prediction`.
 
-    Windows are [n, inputs] as `cohorts.encode.encode` returns them (NaN missing), predictions [n]. A feature's p-value is the smaller of
+    Windows are [n, width] as `cohorts.encode.encode` returns them (NaN missing), predictions [n]. A feature's p-value is the smaller of
     its distribution test (Kolmogorov–Smirnov for numbers, chi-square for categories and booleans) and its missing-rate test, times two
     where both could be made (Bonferroni); `test` and `statistic` are those of the smaller. q-values are Benjamini–Hochberg over all
     features. `effect` is the PSI over the reference's deciles or levels with missing as one more bin. An alarm needs both q < the
@@ -62,27 +56,18 @@ def run(
     values, only the missing rate. A column that is constant or empty in both windows together has no variance; one that went empty or
     stuck in the current window alone has drifted. Raises InvalidInput when shapes do not fit.
     """
-    features = _features(contract)
-    before = _window(reference, reference_prediction, len(features))
-    now = _window(current, current_prediction, len(features))
+    features = [*features_of(contract), Feature(PREDICTION)]
+    before, now = summarised(contract, reference, current)
+    before, now = _window(before, reference_prediction), _window(now, current_prediction)
     period = {"window_start": window_start, "window_end": window_end}
     findings = _findings(contract.drift, features, before, now)
     return DriftReport(model=contract.name, version=version, findings=findings, **period)
 
 
-def _features(contract: Contract) -> list[Feature]:
-    inputs = [
-        Feature(i.name, 2 if i.dtype == "boolean" else len(i.categories or [])) for i in contract.inputs
-    ]
-    return [*inputs, Feature(PREDICTION, 0)]
-
-
-def _window(x: NDArray[np.floating], prediction: NDArray[np.floating], columns: int) -> Floats:
-    x, prediction = np.asarray(x, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
-    if x.ndim != 2 or x.shape[1] != columns - 1 or prediction.shape != (len(x),):
-        raise InvalidInput(
-            f"a window has shape {x.shape} and predictions {prediction.shape}; give [n, {columns - 1}] and [n]"
-        )
+def _window(x: Floats, prediction: NDArray[np.floating]) -> Floats:
+    prediction = np.asarray(prediction, dtype=np.float64)
+    if prediction.shape != (len(x),):
+        raise InvalidInput(f"a window has {len(x)} rows and predictions {prediction.shape}; give [n]")
     return np.column_stack([x, prediction])
 
 
@@ -154,14 +139,14 @@ def _distribution_tests(features: Sequence[Feature], before: Floats, now: Floats
     tests.statistic[numbers], tests.p_value[numbers] = kolmogorov_smirnov(before[:, numbers], now[:, numbers])
     for k, feature in enumerate(features):
         if feature.levels:
-            counts = (level_counts(window[:, k], feature.levels)[:-1] for window in (before, now))
+            counts = (level_counts(window[:, k], len(feature.levels))[:-1] for window in (before, now))
             tests.statistic[[k]], tests.p_value[[k]] = chi_square(*counts)
     return tests
 
 
 def _effect(feature: Feature, before: Floats, now: Floats) -> float:
     if feature.levels:
-        return psi(level_counts(before, feature.levels), level_counts(now, feature.levels))
+        return psi(level_counts(before, len(feature.levels)), level_counts(now, len(feature.levels)))
     return psi(*bin_counts(before, now))
 
 

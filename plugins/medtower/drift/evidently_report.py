@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtower import atomic_file
-from medtower.domain.contract import Contract, Input
+from medtower.domain.contract import Contract
 from medtower.domain.disclaimer import DISCLAIMER
+from medtower.drift.features import Feature, features, summarised
 from medtower.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -25,25 +26,21 @@ SEED = 0
 def write(
     contract: Contract, reference: NDArray[np.floating], current: NDArray[np.floating], path: Path
 ) -> None:
-    """Write the report on two windows [n, inputs] (as `cohorts.encode.encode` returns them) to `path`, whose folder is made.
+    """Write the report on two windows [n, width] (as `cohorts.encode.encode` returns them) to `path`, whose folder is made.
 
     Columns carry the contract's names, categories their levels. At most MAX_ROWS rows of each window, drawn with a fixed seed, are shown.
     A number without any value in one of the windows is left out and named at the top, because Evidently raises on it. Raises InvalidInput
     when a window is empty or has another number of columns.
     """
-    for window in (reference, current):
-        if window.ndim != 2 or window.shape[1] != len(contract.inputs) or not len(window):
-            raise InvalidInput(
-                f"a window has shape {window.shape}; give [n, {len(contract.inputs)}] with n ≥ 1"
-            )
-    before, now = _sample(reference), _sample(current)
-    shown = [i for k, i in enumerate(contract.inputs) if _presentable(i, before[:, k], now[:, k])]
-    left_out = [i.name for i in contract.inputs if i not in shown]
-    page = (
-        _page(shown, _frame(contract, before), _frame(contract, now))
-        if shown
-        else "<html><body></body></html>"
-    )
+    if not len(reference) or not len(current):
+        raise InvalidInput(
+            f"a window has shape {(reference if len(current) else current).shape}; give [n, {contract.width}] with n ≥ 1"
+        )
+    before, now = (_sample(window) for window in summarised(contract, reference, current))
+    named = features(contract)
+    shown = [f for k, f in enumerate(named) if _presentable(f, before[:, k], now[:, k])]
+    left_out = [f.name for f in named if f not in shown]
+    page = _page(shown, _frame(named, before), _frame(named, now)) if shown else "<html><body></body></html>"
     head, tag, body = page.partition("<body>")  # were the tag ever missing, the banner would stand at the end
     atomic_file.write(path, head + tag + _banner(contract, left_out) + body)
 
@@ -53,31 +50,27 @@ def _sample(window: NDArray[np.floating]) -> NDArray[np.floating]:
     return window[np.sort(rows)]
 
 
-def _presentable(spec: Input, before: NDArray[np.floating], now: NDArray[np.floating]) -> bool:
+def _presentable(feature: Feature, before: NDArray[np.floating], now: NDArray[np.floating]) -> bool:
     """Categories always are: a gap is shown as a level of its own."""
-    return _levels(spec) is not None or bool(np.isfinite(before).any() and np.isfinite(now).any())
+    return bool(feature.levels) or bool(np.isfinite(before).any() and np.isfinite(now).any())
 
 
-def _levels(spec: Input) -> list[str] | None:
-    return {"boolean": ["false", "true"], "category": spec.categories}.get(spec.dtype)
-
-
-def _frame(contract: Contract, window: NDArray[np.floating]) -> pd.DataFrame:
+def _frame(named: list[Feature], window: NDArray[np.floating]) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame({i.name: _column(i, window[:, k]) for k, i in enumerate(contract.inputs)})
+    return pd.DataFrame({f.name: _column(f, window[:, k]) for k, f in enumerate(named)})
 
 
-def _column(spec: Input, values: NDArray[np.floating]) -> NDArray[np.floating] | NDArray[np.object_]:
-    levels = _levels(spec)
-    if levels is None:
+def _column(feature: Feature, values: NDArray[np.floating]) -> NDArray[np.floating] | NDArray[np.object_]:
+    levels = feature.levels
+    if not levels:
         return np.where(np.isfinite(values), values, np.nan)
     names = np.array([*levels, "(other)", "(missing)"], dtype=object)
     missing, known = np.isnan(values), np.isin(values, np.arange(len(levels)))
     return names[np.where(missing, len(levels) + 1, np.where(known, values, len(levels))).astype(np.int64)]
 
 
-def _page(shown: list[Input], before: pd.DataFrame, now: pd.DataFrame) -> str:
+def _page(shown: list[Feature], before: pd.DataFrame, now: pd.DataFrame) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
@@ -85,8 +78,8 @@ def _page(shown: list[Input], before: pd.DataFrame, now: pd.DataFrame) -> str:
         from evidently import DataDefinition, Dataset, Report
         from evidently.presets import DataDriftPreset
 
-        numbers = [i.name for i in shown if _levels(i) is None]
-        categories = [i.name for i in shown if _levels(i) is not None]
+        numbers = [f.name for f in shown if not f.levels]
+        categories = [f.name for f in shown if f.levels]
         definition = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
         frames = [
             Dataset.from_pandas(f[numbers + categories], data_definition=definition) for f in (now, before)

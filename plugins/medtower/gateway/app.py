@@ -6,17 +6,29 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from medtower.domain.disclaimer import DISCLAIMER
-from medtower.gateway import problems, routes
-from medtower.gateway.examples import with_examples
-from medtower.gateway.observed import Observed
+from medtower.gateway import problems
+from medtower.gateway.access.guard import Guard
+from medtower.gateway.observing.observed import Observed
 from medtower.gateway.parts import Parts, assemble
-from medtower.gateway.shipper import Shipper, Sink
+from medtower.gateway.privacy import scan
+from medtower.gateway.privacy.texts import has_text
+from medtower.gateway.recording.shipper import Shipper, Sink
+from medtower.gateway.rest import docs_page, documented, history, performance, routes, stats
+from medtower.gateway.rest.batch import routes as batch
+from medtower.gateway.rest.examples import with_examples
+from medtower.gateway.rest.predictions import Predictions
+from medtower.gateway.rest.reading import Reading
+from medtower.gateway.v2 import grpc_server
+from medtower.gateway.v2.http import OpenInference
 from medtower.settings import Settings
+
+SHIP_SECONDS = 1.0  # each batch takes the interpreter and the disk from the answers for some milliseconds
 
 
 def create(settings: Settings, *, sink: Sink | None = None) -> FastAPI:
@@ -25,35 +37,59 @@ def create(settings: Settings, *, sink: Sink | None = None) -> FastAPI:
     Raises Refused or RecordUnavailable when it cannot be put together.
     """
     parts = assemble(settings)
-    app: FastAPI = FastAPIOffline(  # the documentation page with its script and style: a hospital has no CDN
+    app: FastAPI = FastAPIOffline(
         title="Medtower gateway",
         description=DISCLAIMER,
         version=version("medtower"),
+        docs_url=None,
         redoc_url=None,
-        static_url="/docs/assets",
-        lifespan=lambda _: _lifespan(parts, sink),
+        static_url=docs_page.ASSETS,
+        lifespan=lambda served: _lifespan(served.state.parts, sink, settings),
     )
     app.state.parts = parts
     problems.install(app)
-    app.add_middleware(Observed, metrics=parts.metrics)
+    docs_page.install(app)
+    app.add_middleware(Predictions)
+    app.add_middleware(OpenInference)
+    app.add_middleware(Guard, access=parts.access)
+    app.add_middleware(Observed, observer=parts.observer)
     app.include_router(routes.api())
     app.include_router(routes.operations())
-    document = app.openapi
-    app.openapi = lambda: with_examples(document(), parts.routing.contracts())  # type: ignore[method-assign]
+    reading = Reading(settings.dsn.get_secret_value())
+    for room in (history, performance, stats):
+        app.include_router(room.api(reading))
+    app.include_router(batch.api(settings))
+    app.openapi = lambda: with_examples(_document(app), parts.routing.contracts())  # type: ignore[method-assign]
     return app
 
 
+def _document(app: FastAPI) -> dict[str, Any]:
+    described = FastAPI(title=app.title, description=app.description, version=app.version)
+    described.include_router(documented.predictions())
+    described.router.routes.extend(app.routes)
+    return described.openapi()
+
+
 @asynccontextmanager
-async def _lifespan(parts: Parts, sink: Sink | None) -> AsyncIterator[None]:
-    shipper = Shipper(parts.record.spool, sink, parts.metrics) if sink else None
+async def _lifespan(parts: Parts, sink: Sink | None, settings: Settings) -> AsyncIterator[None]:
+    shipper = Shipper(parts.record.spool, sink, parts.metrics, idle=SHIP_SECONDS) if sink else None
     if shipper:
         shipper.start()
     try:
-        yield
+        parts.escalations.start()
+        if has_text(parts.routing.contracts().values()):
+            await asyncio.to_thread(scan.prepare)
+        async with grpc_server.serving(parts, settings):
+            yield
     finally:  # the server has let the requests in flight finish before it comes here
         await parts.shadowing.close()
+        await parts.escalations.close()
         if shipper:
             await asyncio.to_thread(shipper.stop)
         await parts.triton.close()
         await parts.trial.close()
         await asyncio.to_thread(parts.record.spool.close)
+        parts.access.close()
+        await parts.cache.close()
+        if parts.observer.tracing:
+            await asyncio.to_thread(parts.observer.tracing.close)

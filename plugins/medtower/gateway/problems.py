@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 from typing import cast
 
@@ -12,18 +13,23 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from medtower.errors import FeatureInvalid, MedtowerError, RecordUnavailable
-from medtower.gateway.answers import Problem
+from medtower.errors import FeatureInvalid, MedtowerError, RateLimited, RecordUnavailable
+from medtower.gateway.access.headers import HEADERS
+from medtower.gateway.observing import reasons
+from medtower.gateway.observing.observed import Seen
+from medtower.gateway.rest.answers import Problem
 
 log = logging.getLogger(__name__)
 CODES = {
-    401: ("UNAUTHORIZED", "the header X-API-Key is missing or wrong"),
+    401: ("UNAUTHORIZED", "no login, or one that does not count; see /docs"),
+    403: ("FORBIDDEN", "the role of this login does not include it"),
     404: ("NOT_FOUND", "there is nothing at this path; see /docs"),
     405: ("METHOD_NOT_ALLOWED", "this path does not take this method; see /docs"),
     408: ("TIMEOUT", "the body did not come in within 10 s"),
     409: ("CONFLICT", ""),
-    413: ("TOO_LARGE", "the body is larger than 256 KiB"),
+    413: ("TOO_LARGE", "the body is larger than this path takes; see /docs"),
     422: ("INVALID_INPUT", ""),
+    429: ("RATE_LIMITED", ""),
     499: ("GONE", "the caller hung up"),
     502: ("MODEL_MISBEHAVED", ""),
     503: ("UNAVAILABLE", ""),
@@ -40,20 +46,31 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-async def _medtower_error(request: Request, error: Exception) -> Response:
-    known = cast(MedtowerError, error)  # it is registered for nothing else
-    seen = request.state.seen
+def response(seen: Seen, error: MedtowerError | HTTPException) -> Response:
+    """`error` as it leaves, and a line in the log when it is one of ours."""
+    if isinstance(error, HTTPException):
+        return _http_problem(error.status_code)
+    seen.reason = reasons.of_error(error)
     field, rule = (error.field, error.rule) if isinstance(error, FeatureInvalid) else (None, None)
-    log.warning(
-        "no answer",
-        extra={"model": seen.model, "version": seen.version, "code": known.http_status, "reason": str(error)},
-    )
-    code = "LOG_UNAVAILABLE" if isinstance(error, RecordUnavailable) else CODES[known.http_status][0]
-    return _reply(known.http_status, Problem(error=code, message=str(error), field=field, rule=rule))
+    if not isinstance(error, RateLimited):  # who asks too much would fill the log as well
+        extra = {"model": seen.model, "version": seen.version, "caller": seen.caller or None}
+        log.warning("no answer", extra={**extra, "code": error.http_status, "reason": str(error)})
+    code = "LOG_UNAVAILABLE" if isinstance(error, RecordUnavailable) else CODES[error.http_status][0]
+    answer = _reply(error.http_status, Problem(error=code, message=str(error), field=field, rule=rule))
+    if isinstance(error, RateLimited):
+        answer.headers["Retry-After"] = str(math.ceil(error.seconds))
+    return answer
+
+
+async def _medtower_error(request: Request, error: Exception) -> Response:
+    return response(request.state.seen, cast(MedtowerError, error))  # it is registered for nothing else
 
 
 async def _http_exception(_: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 500)
+    return _http_problem(getattr(error, "status_code", 500))
+
+
+def _http_problem(status: int) -> Response:
     code, message = CODES.get(status) or (HTTPStatus(status).name, HTTPStatus(status).phrase)
     return _reply(status, Problem(error=code, message=message))
 
@@ -64,9 +81,11 @@ async def _validation_error(_: Request, __: Exception) -> Response:
 
 
 async def _unexpected(_: Request, __: Exception) -> Response:
-    return _reply(
-        500, Problem(error="INTERNAL", message="an error that nobody foresaw; see the gateway's log")
-    )
+    """The framework sends this one past every middleware, so its headers come from here."""
+    problem = Problem(error="INTERNAL", message="an error that nobody foresaw; see the gateway's log")
+    answer = _reply(500, problem)
+    answer.raw_headers.extend(HEADERS)
+    return answer
 
 
 def _reply(status: int, problem: Problem) -> Response:
@@ -76,5 +95,5 @@ def _reply(status: int, problem: Problem) -> Response:
     if status in (408, 413):
         headers["Connection"] = "close"  # else the server would take in the rest of the body
     if status == 401:
-        headers["WWW-Authenticate"] = "ApiKey"
+        headers["WWW-Authenticate"] = "ApiKey, Bearer"
     return Response(problem.model_dump_json(), status, headers, media_type="application/json")

@@ -15,11 +15,16 @@ from medtower import log as logs
 from medtower.adapters.postgres.predictions import PredictionStore
 from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
 from medtower.errors import MedtowerError, PortTaken
+from medtower.gateway.access import tls
+from medtower.gateway.access.request_head import BoundedHead
 from medtower.gateway.app import create
 from medtower.settings import Settings, settings
 
 log = logging.getLogger(__name__)
 GRACE_SECONDS = 10
+SWITCH_SECONDS = (
+    0.0005  # Python's own 5 ms is how long a committed record could wait for the event loop to let it be told
+)
 
 
 class PostgresSink:
@@ -49,6 +54,7 @@ class PostgresSink:
 def main() -> None:
     """Serve until SIGTERM or SIGINT. A part that is missing ends it with one line and the error's exit code."""
     logs.configure()
+    sys.setswitchinterval(SWITCH_SECONDS)
     configuration = settings()
     dsn = configuration.dsn.get_secret_value()
     if not dsn:
@@ -61,16 +67,19 @@ def main() -> None:
 
 
 def serve(app: FastAPI, configuration: Settings) -> None:
-    """Run `app` on the address that is set (loopback by default). On a signal: no new requests, those in flight finish, the spool is shipped and closed. Raises PortTaken."""
+    """Run `app` on the address that is set (loopback by default). On a signal: no new requests, those in flight finish, the spool is shipped and closed. Raises PortTaken, or Refused when there is to be TLS and it cannot be."""
+    context = tls.context(configuration)
     config = uvicorn.Config(
         app,
         loop="uvloop",
+        http=BoundedHead,
         log_config=None,
         ws="none",  # there is no WebSocket here, and uvicorn logs the path of every one that is tried
         access_log=False,  # it would write paths, which callers choose
         proxy_headers=False,  # who the caller is decides what is open on loopback
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        ssl_context_factory=(lambda *_: context) if context else None,
     )
     with listen(configuration.gateway_port, configuration.bind) as listener:
         uvicorn.Server(config).run(sockets=[listener])

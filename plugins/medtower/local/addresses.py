@@ -22,6 +22,7 @@ def links(state: TowerState) -> dict[str, str]:
     if "serving" in state.groups:
         found |= {
             "Gateway API": state.url("gateway", "/docs"),
+            "Gateway gRPC": f"127.0.0.1:{state.ports['gateway_grpc']}",
             "Metrics": state.url("gateway", "/metrics"),
         }
     found["Reports"] = f"file://{_reports(state.home / 'reports')}"

@@ -16,6 +16,7 @@ NAMES = (
     "triton_grpc",
     "triton_metrics",
     "gateway",
+    "gateway_grpc",
     "reconciler",
     "airflow",
     "prometheus",

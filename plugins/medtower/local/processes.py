@@ -37,6 +37,7 @@ def medtower_environment(state: TowerState, secrets: Credentials, role: str | No
         "TRITON_GRPC_URL": f"127.0.0.1:{state.ports['triton_grpc']}",
         "GATEWAY_URL": state.url("gateway"),
         "GATEWAY_PORT": str(state.ports["gateway"]),
+        "GATEWAY_GRPC_PORT": str(state.ports["gateway_grpc"]),
         "RECONCILER_PORT": str(state.ports["reconciler"]),
     }
     if role is not None:
@@ -106,7 +107,6 @@ def _serving(state: TowerState, secrets: Credentials) -> list[Process]:
             argv=[medtower, "gateway"],
             environment={
                 **medtower_environment(state, secrets, "medtower_gateway"),
-                "MEDTOWER_GATEWAY_KEY": secrets.gateway,
                 "MEDTOWER_SUBJECT_KEY": secrets.subject,
             },
             health=state.url("gateway", "/health/live"),

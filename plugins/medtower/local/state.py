@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medtower import atomic_file
-from medtower.adapters import weights
+from medtower.adapters import api_keys, weights
+from medtower.domain.api_key import ApiKey, HashedSecret
 from medtower.errors import Conflict, NotFound
 from medtower.settings import Settings
 
@@ -26,6 +27,9 @@ DATABASE_ROLES = (
     "medtower_reconciler",
     "medtower_reader",
 )
+
+CLIENTS = "medtower"
+"""The id of the key that the gateway's own clients present."""
 
 File = TypeVar("File", bound=BaseModel)
 
@@ -84,7 +88,8 @@ def credentials(home: Path) -> Credentials:
         return _parse(Credentials, path)
     made = Credentials(
         roles={role: secrets.token_hex(16) for role in DATABASE_ROLES},
-        **{name: secrets.token_hex(24) for name in Credentials.model_fields if name != "roles"},
+        gateway=api_keys.new_secret(CLIENTS),
+        **{n: secrets.token_hex(24) for n in Credentials.model_fields if n not in ("roles", "gateway")},
     )
     write_private(path, made.model_dump_json(indent=2))
     return made
@@ -94,6 +99,19 @@ def weights_keys(home: Path) -> None:
     """Have the key pair of this home that signs weights, and verifies them (the places that Settings know)."""
     chosen = Settings.model_construct(home=home)  # its own places, whatever this process was told
     weights.generate(chosen.path("weights_key"), chosen.path("weights_pub"))
+
+
+def gateway_key(home: Path, secrets: Credentials) -> None:
+    """Have the gateway of this home know the key of our own clients (demo, DAGs, smoke tests): an administrator's, who may ask without end."""
+    key = ApiKey(
+        id=CLIENTS,
+        role="admin",
+        created=datetime.now(UTC),
+        rate=1e6,
+        burst=1_000_000,
+        secrets=(HashedSecret(sha256=api_keys.digest(secrets.gateway)),),
+    )
+    api_keys.register(Settings.model_construct(home=home).path("access"), key)
 
 
 def save(state: TowerState) -> None:

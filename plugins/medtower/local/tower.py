@@ -79,6 +79,7 @@ def up(home: Path, progress: Progress = lambda _: None, *, groups: Sequence[str]
     )
     secrets = state.credentials(home)
     state.weights_keys(home)
+    state.gateway_key(home, secrets)
     state.save(tower)
     try:
         _start(tower, secrets, progress)

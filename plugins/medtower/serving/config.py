@@ -21,7 +21,7 @@ def render(contract: Contract, *, versions: Sequence[int] | None = None) -> str:
         f'name: "{contract.name}"',
         'backend: "onnxruntime"',
         f"max_batch_size: {MAX_BATCH_SIZE}",
-        f'input [ {{ name: "{TENSOR_IN}", data_type: TYPE_FP32, dims: [ {len(contract.inputs)} ] }} ]',
+        f'input [ {{ name: "{TENSOR_IN}", data_type: TYPE_FP32, dims: [ {contract.width} ] }} ]',
         f'output [ {{ name: "{TENSOR_OUT}", data_type: TYPE_FP32, dims: [ 1 ] }} ]',
         "dynamic_batching { }",
         "instance_group [ { count: 1, kind: KIND_AUTO } ]",
@@ -37,6 +37,6 @@ def with_versions(committed: str, versions: Iterable[int]) -> str:
 
 
 def width(text: str) -> int | None:
-    """The number of inputs that a rendered config declares; None when it has no such line."""
+    """The number of columns that a rendered config declares; None when it has no such line."""
     found = re.search(rf'name: "{TENSOR_IN}", data_type: TYPE_FP32, dims: \[ (\d+) \]', text)
     return int(found.group(1)) if found else None

@@ -10,17 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from medtower.domain.contract import Contract, Input
 from medtower.domain.inference import TENSOR_IN, TENSOR_OUT
+from medtower.domain.text_hashing import hashed
 from medtower.errors import ModelMisbehaved
 
 MISSING_RATE = 0.2
 
 
 class Golden(BaseModel):
-    """`golden.json` of a dossier: `rows` [n, inputs] (None is missing), `expected` [n], and how far an answer may lie from it."""
+    """`golden.json` of a dossier: `rows` [n, width] (None is missing), `expected` [n], and how far an answer may lie from it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,10 +32,44 @@ class Golden(BaseModel):
 
 
 def rows(contract: Contract, n: int = 16) -> list[list[float | None]]:
-    """Return `n` rows [n, inputs] inside the contract's ranges, the same at every call; some are missing where the contract allows it."""
+    """Return `n` rows [n, width] inside the contract's ranges, the same at every call; some are missing where the contract allows it."""
     rng = np.random.default_rng(contract.training.seed)
-    columns = [_column(spec, rng, n) for spec in contract.inputs]
+    columns = [column for spec in contract.inputs for column in _columns(spec, rng, n)]
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _columns(spec: Input, rng: np.random.Generator, n: int) -> list[list[float | None]]:
+    if spec.dtype == "text":
+        return _text(spec, rng, n)
+    if spec.dtype == "sequence":
+        return _sequence(spec, rng, n)
+    return [_column(spec, rng, n)]
+
+
+def _text(spec: Input, rng: np.random.Generator, n: int) -> list[list[float | None]]:
+    """Texts of made-up words, hashed as a real one would be."""
+    count = rng.integers(1, 21, n)
+    texts = [" ".join(f"word{k}" for k in rng.integers(0, 1000, m)) for m in count.tolist()]
+    gaps = rng.random(n) < MISSING_RATE
+    rows = [
+        [None] * spec.width if gap and spec.missing == "impute" else _single(hashed(text, spec.width))
+        for text, gap in zip(texts, gaps, strict=True)
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _sequence(spec: Input, rng: np.random.Generator, n: int) -> list[list[float | None]]:
+    (low, high), (least, most) = spec.range or (0.0, 1.0), spec.length or (1, 1)
+    drawn, lengths = rng.uniform(low, high, (n, most)), rng.integers(least, most + 1, n)
+    gaps = rng.random(n) < MISSING_RATE
+    lengths = np.where(gaps & (spec.missing == "impute"), 0, lengths)
+    rows = [_single(row[:m]) + [None] * (most - m) for row, m in zip(drawn, lengths.tolist(), strict=True)]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _single(values: Sequence[float] | NDArray[np.float64]) -> list[float | None]:
+    """As float32, because that is what the model will see."""
+    return [float(v) for v in np.asarray(values, dtype=np.float32)]
 
 
 def _column(spec: Input, rng: np.random.Generator, n: int) -> list[float | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 
 
@@ -13,4 +12,4 @@ def pseudonym(key: bytes, subject_id: str) -> str:
     """
     if not key:
         raise ValueError("the key of the pseudonyms is empty; set MEDTOWER_SUBJECT_KEY")
-    return hmac.new(key, subject_id.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, subject_id.encode(), "sha256").hex()

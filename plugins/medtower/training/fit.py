@@ -43,9 +43,9 @@ def fit(contract: Contract, x: Floats, y: Floats, *, seed: int) -> torch.nn.Modu
 
 
 def _problems(contract: Contract, x: Floats, y: Floats) -> list[str]:
-    if x.ndim != 2 or x.shape[1] != len(contract.inputs) or y.shape != (len(x),):
+    if x.ndim != 2 or x.shape[1] != contract.width or y.shape != (len(x),):
         return [
-            f"x has shape {x.shape} and y {y.shape}; give x [n, {len(contract.inputs)}] and y [n]",
+            f"x has shape {x.shape} and y {y.shape}; give x [n, {contract.width}] and y [n]",
         ]
     if len(x) < MIN_ROWS:
         return [f"{len(x)} rows are too few to train on; give at least {MIN_ROWS}"]
@@ -67,16 +67,16 @@ def _outcome_problems(contract: Contract, y: Floats) -> list[str]:
 
 def _input_problems(contract: Contract, x: Floats) -> list[str]:
     problems = []
-    for spec, column in zip(contract.inputs, x.T, strict=True):
-        missing = int(np.isnan(column).sum())
+    for (spec, place), column in zip(contract.columns, x.T, strict=True):
+        missing, name = int(np.isnan(column).sum()), spec.column_name(place)
         if np.isinf(column).any():
-            problems.append(f"{spec.name}: some values are infinite; write them as missing or drop the rows")
-        if missing and spec.missing == "refuse":
+            problems.append(f"{name}: some values are infinite; write them as missing or drop the rows")
+        if missing and not spec.may_lack(place):
             problems.append(
-                f"{spec.name}: {missing} values are missing and the contract refuses gaps; write `missing: impute` or drop the rows"
+                f"{name}: {missing} values are missing and the contract refuses gaps; write `missing: impute` or drop the rows"
             )
         elif missing == len(column):
-            problems.append(f"{spec.name}: has no value at all; remove the input or repair its column")
+            problems.append(f"{name}: has no value at all; remove the input or repair its column")
     return problems
 
 

@@ -13,25 +13,34 @@ NO_LEVEL = -1.0  # stands in for a missing category: equals no index, so its one
 
 
 class Preprocess(nn.Module):  # type: ignore[misc]
-    """Raw row [batch, inputs] → design row [batch, `width`], all state in buffers.
+    """Raw row [batch, width of the contract] → design row [batch, `width`], all state in buffers.
 
     Numbers are standardised, categories one-hot encoded, booleans kept as 0/1. An input with `missing: impute` is filled with the
-    median of the rows given to the constructor and gets an indicator column (Little & Rubin 2019, section 3.4). An input with
-    `missing: refuse` is never filled: `gap` turns its NaN into a NaN answer.
+    median of the rows given to the constructor and gets an indicator column (Little & Rubin 2019, section 3.4), and so is what a sequence may end
+    before. An input with `missing: refuse` is never filled: `gap` turns its NaN into a NaN answer.
     """
 
     def __init__(self, contract: Contract, x: NDArray[np.floating]) -> None:
         super().__init__()
-        inputs = contract.inputs
-        numbers = [k for k, i in enumerate(inputs) if i.dtype in ("float", "integer")]
-        imputed = [k for k, i in enumerate(inputs) if i.missing == "impute"]
-        levels = [(k, float(level)) for k, i in enumerate(inputs) for level in range(len(i.categories or []))]
-        fill = np.array([_fill(i, column) for i, column in zip(inputs, x.T, strict=True)])
+        columns_of = contract.columns
+        numbers = [k for k, (i, _) in enumerate(columns_of) if i.dtype not in ("boolean", "category")]
+        levels = [
+            (k, float(level))
+            for k, (i, _) in enumerate(columns_of)
+            for level in range(len(i.categories or []))
+        ]
+        # a text is there or not as a whole, so one column tells
+        imputed = [
+            k
+            for k, (i, place) in enumerate(columns_of)
+            if i.may_lack(place) and (i.dtype != "text" or not place)
+        ]
+        fill = np.array([_fill(i, column) for (i, _), column in zip(columns_of, x.T, strict=True)])
         filled = np.where(np.isnan(x), fill, x)[:, numbers]
         spread = filled.std(axis=0)
         columns = {
             "numbers": numbers,
-            "booleans": [k for k, i in enumerate(inputs) if i.dtype == "boolean"],
+            "booleans": [k for k, (i, _) in enumerate(columns_of) if i.dtype == "boolean"],
             "categories": [k for k, _ in levels],
             "imputed": imputed,
         }
@@ -45,7 +54,7 @@ class Preprocess(nn.Module):  # type: ignore[misc]
         self._numbers("fill", fill)
         self._numbers("mean", filled.mean(axis=0))
         self._numbers("spread", np.where(spread > 0, spread, 1.0))
-        self.register_buffer("fillable", torch.tensor([i.missing == "impute" for i in inputs]))
+        self.register_buffer("fillable", torch.tensor([i.may_lack(place) for i, place in columns_of]))
 
     def _numbers(self, name: str, values: NDArray[np.floating] | list[float]) -> None:
         self.register_buffer(name, torch.tensor(np.asarray(values), dtype=torch.float32))

@@ -46,9 +46,7 @@ def _detect(tower: Tower, model: Model, version: int, moment: datetime) -> dict[
     reference, said = reference_of(tower, contract.name, version)
     window = tower.predictions.window(contract.name, version, start, end)
     # float32 first: the reference is what the model saw, and 0.9 as float32 is not 0.9 as float64
-    current = (
-        np.array(window["features"], dtype=np.float32).astype(np.float64).reshape(-1, len(contract.inputs))
-    )
+    current = np.array(window["features"], dtype=np.float32).astype(np.float64).reshape(-1, contract.width)
     report = engine.run(
         contract,
         reference,

@@ -108,7 +108,7 @@ def _model(name: str, task: str, inputs: list[Input], threshold: float, left_out
 def _input(spec: Input) -> str:
     facts = spec.model_dump(mode="json", exclude_defaults=True)
     facts["dtype"] = spec.dtype
-    if spec.dtype in ("float", "integer"):
+    if spec.dtype in ("float", "integer", "sequence"):
         facts["unit"] = spec.unit  # shown even when it is "1": the one fact that a table cannot tell
         facts["range"] = [int(v) if v.is_integer() else v for v in map(float, facts["range"])]
     lines = [f"{key}: {_text(value)}" for key, value in facts.items()]

@@ -16,7 +16,7 @@ from medtower.releases import dossier, kustomization, policy, release_file
 from medtower.releases.dossier import Provenance
 from medtower.serving import config, golden
 from medtower.training import policy as onnx_policy
-from medtower.workflows import history, model_tree
+from medtower.workflows import compositions, history, model_tree
 
 
 def propose(
@@ -36,7 +36,7 @@ def propose(
     `weights` is the ONNX file; `evidence` has evaluation.json, gates.json and model.yaml (the contract as trained), `pages` approval.md and
     model_card.md, `plan` how it takes over, `required` the roles that this tower asks for. The same evidence proposed again changes nothing; a proposal whose base has moved is replaced, and must be approved again.
     Raises NotFound for a model whose contract is not on main, GateFailed when a gate is not PROMOTE, Conflict when the number is used or the branch holds other evidence, Refused when the
-    number of inputs changes, the contract lacks a required role, or the weights break the rules for ONNX files.
+    number of inputs changes, the contract lacks a required role, a composition does not fit, or the weights break the rules for ONNX files.
     """
     policy.check_roles(contract.name, contract.approvals, required)
     onnx_policy.inspect(weights)
@@ -44,6 +44,7 @@ def propose(
     base = model_tree.release_at(repository, MAIN, contract.name)
     _check_unused(repository, contract, version)
     _check_known(repository, contract.name)
+    compositions.check_fits(repository, contract)
     name = model_tree.branch(contract.name, version)
     with repository.checkout() as work:
         files = {**evidence, **pages, **_derived(contract, weights)}

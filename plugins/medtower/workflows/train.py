@@ -150,7 +150,7 @@ def _fit(tower: Tower, model: Model, data: Dataset, folder: Path, progress: Call
     module = fit(contract, training.x, training.y, seed=contract.training.seed)
     progress("export")
     network = folder / "model.onnx"
-    export.export(module, len(contract.inputs), network)
+    export.export(module, contract.width, network)
     export.inspect(network)
     parity = export.parity(module, network, holdout.x[:1000], contract.gates.parity_tolerance)
     progress("evaluation")

@@ -119,7 +119,7 @@ def test_migrating_twice_and_at_once_changes_nothing(postgres):
     assert problems == []
     with Database(postgres.dsn("medtower_owner")).transaction() as cursor:
         cursor.execute("select version_num from medtower.alembic_version")
-        assert cursor.fetchall() == [("0004",)]
+        assert cursor.fetchall() == [("0005",)]
 
 
 @pytest.fixture
@@ -209,5 +209,5 @@ def test_the_application_roles_have_no_power_over_the_server(postgres):
 
 def test_a_refusal_names_the_table(postgres):
     gateway = Database(postgres.dsn("medtower_gateway"))
-    with pytest.raises(Refused, match="denied for table performance"), gateway.transaction() as cursor:
-        cursor.execute("select * from medtower.performance")
+    with pytest.raises(Refused, match="denied for table drift"), gateway.transaction() as cursor:
+        cursor.execute("select * from medtower.drift")

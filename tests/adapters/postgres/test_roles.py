@@ -16,7 +16,7 @@ MAY: dict[str, set[tuple[str, str]]] = {
     "medtower_gateway": {
         (t, "INSERT") for t in ("requests", "predictions", "outcomes", "failures", "shadows")
     }
-    | {("requests", "SELECT")},
+    | {(t, "SELECT") for t in ("requests", "performance", "health")},
     "medtower_airflow": {(t, "SELECT") for t in TABLES}
     | {(t, "INSERT") for t in (*TRACKING, "audit")}
     | {(t, "UPDATE") for t in TRACKING}
@@ -35,6 +35,15 @@ def test_the_role_has_exactly_its_grants(postgres, role):
             (list(TABLES),),
         )
         assert set(cursor.fetchall()) == MAY[role]
+
+
+def test_the_gateway_reads_of_predictions_what_it_may_show_again(postgres):
+    with Database(postgres.dsn("medtower_gateway")).transaction() as cursor:
+        cursor.execute(
+            "select attname from pg_attribute where attrelid = 'medtower.predictions'::regclass and attnum > 0"
+            " and not has_column_privilege('medtower.predictions', attname, 'SELECT')"
+        )
+        assert {name for (name,) in cursor.fetchall()} == {"features", "texts", "body_sha256"}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -68,7 +77,15 @@ def test_no_role_can(postgres, role, statement):
     ("role", "statement"),
     [
         ("medtower_gateway", "select * from medtower.predictions"),
+        ("medtower_gateway", "select features from medtower.predictions"),
+        ("medtower_gateway", "select texts from medtower.predictions"),
+        ("medtower_gateway", "select body_sha256 from medtower.predictions"),
+        ("medtower_gateway", "select * from medtower.predictions_20260301"),
         ("medtower_gateway", "select * from medtower.outcomes"),
+        ("medtower_gateway", "select value from medtower.outcomes"),
+        ("medtower_gateway", "select subject from medtower.failures"),
+        ("medtower_gateway", "select * from medtower.drift"),
+        ("medtower_gateway", "select * from medtower.audit"),
         ("medtower_gateway", "insert into medtower.audit values (1, '{}', '', '')"),
         ("medtower_airflow", "insert into medtower.predictions (request_id) values ('x')"),
         ("medtower_airflow", "insert into medtower.outcomes (request_id) values ('x')"),

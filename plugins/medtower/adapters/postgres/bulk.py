@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -53,4 +54,6 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, list):
         return "{" + ",".join("NULL" if v is None else repr(v) for v in value) + "}"
+    if isinstance(value, dict):
+        return json.dumps({name: item.model_dump() for name, item in value.items()})
     return value.isoformat() if isinstance(value, datetime) else str(value)

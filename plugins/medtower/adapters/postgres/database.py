@@ -19,11 +19,11 @@ Connection = psycopg2.extensions.connection
 class Database:
     """Opens one connection a transaction, so it may be shared between threads and survives a restart of the server.
 
-    `dsn` is any libpq connection string; it is never shown. `seconds` limits each statement.
+    `dsn` is any libpq connection string; it is never shown. `seconds` limits each statement, `connect_seconds` (2 or more) how long a connection may take.
     """
 
-    def __init__(self, dsn: str, *, seconds: float = 30) -> None:
-        self._dsn, self._seconds = dsn, seconds
+    def __init__(self, dsn: str, *, seconds: float = 30, connect_seconds: int = 5) -> None:
+        self._dsn, self._seconds, self._connect_seconds = dsn, seconds, connect_seconds
 
     def __repr__(self) -> str:
         return "Database(…)"
@@ -52,7 +52,13 @@ class Database:
         )
         try:
             return psycopg2.connect(
-                self._dsn, connect_timeout=5, options=options, application_name="medtower"
+                self._dsn,
+                connect_timeout=self._connect_seconds,
+                keepalives_idle=10,  # a network that is gone is noticed within half a minute
+                keepalives_interval=5,
+                keepalives_count=3,
+                options=options,
+                application_name="medtower",
             )
         except psycopg2.ProgrammingError:
             raise Unavailable(

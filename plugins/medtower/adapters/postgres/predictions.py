@@ -21,8 +21,8 @@ _SHADOW = tuple(Shadowed.model_fields)
 # Sorted by request_id, so that two shippers with the same rows wait for each other instead of deadlocking.
 _INSERT_PREDICTIONS = sql.SQL("""
 with fresh as (
-    insert into medtower.requests (request_id, event_time)
-    select distinct on (request_id) request_id, event_time from pg_temp.staging order by request_id, event_time
+    insert into medtower.requests (request_id, event_time, received_at, model)
+    select distinct on (request_id) request_id, event_time, received_at, model from pg_temp.staging order by request_id, event_time
     on conflict do nothing
     returning request_id, event_time
 )

@@ -116,12 +116,12 @@ def _drop(parts: Parts, serving: Sequence[Verified], before: Route | None) -> No
 
 
 def _check_width(wanted: Verified, before: Route | None) -> None:
-    """One config.pbtxt is shared by all versions: another number of inputs would take the incumbent down. Its contract says how many it takes,
+    """One config.pbtxt is shared by all versions: another number of columns would take the incumbent down. Its contract says how many it takes,
     not the file in the store, which anybody with access to the disk may have changed."""
     if before is None or not before.arms:
         return
-    old, new = len(before.arms[0].contract.inputs), config.width(wanted.config)
+    old, new = before.arms[0].contract.width, config.width(wanted.config)
     if old != new:
         raise Refused(
-            "inputs", f"{wanted.manifest.model} serves {old} inputs, version {wanted.version} takes {new}"
+            "inputs", f"{wanted.manifest.model} serves {old} columns, version {wanted.version} takes {new}"
         )

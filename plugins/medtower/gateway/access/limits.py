@@ -1,0 +1,59 @@
+"""How much one caller may ask: token buckets, in a table that cannot grow without end."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from ipaddress import IPv6Address, ip_address
+
+MOST = 10_000
+
+
+class Buckets:
+    """One token bucket a name (Turner, IEEE Communications Magazine 1986): `rate` tokens a second flow in, `burst` is where it overflows.
+
+    The table holds `most` names; beyond them the one longest unused starts afresh.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._levels: OrderedDict[str, list[float]] = OrderedDict()
+
+    def take(self, name: str, rate: float, burst: float, now: float) -> float:
+        """Take a token and return 0; without one, the seconds until there is one. A clock that went back lets nothing flow in."""
+        bucket = self._levels.get(name)
+        if bucket is None:
+            if len(self._levels) >= self._most:
+                self._levels.popitem(last=False)
+            self._levels[name] = [burst - 1.0, now]
+            return 0.0
+        self._levels.move_to_end(name)
+        level = min(burst, bucket[0] + max(0.0, now - bucket[1]) * rate)
+        bucket[1] = now
+        if level < 1.0:
+            bucket[0] = level
+            return (1.0 - level) / rate
+        bucket[0] = level - 1.0
+        return 0.0
+
+    def empty(self, name: str, rate: float, now: float) -> float:
+        """Seconds until `name` has a token, 0 when it has one; takes none."""
+        bucket = self._levels.get(name)
+        if bucket is None:
+            return 0.0
+        return max(0.0, (1.0 - bucket[0]) / rate - max(0.0, now - bucket[1]))
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+
+def network(peer: str) -> str:
+    """Whom a client address stands for: an IPv4 address itself, an IPv6 address its /64, which one host has whole."""
+    try:
+        address = ip_address(peer.partition("%")[0])
+    except ValueError:
+        return "elsewhere"
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped:
+            return str(address.ipv4_mapped)
+        return (address.packed[:8]).hex()
+    return str(address)

@@ -1,0 +1,69 @@
+"""Nobody fills the gateway's memory without a login."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from tests.gateway.access.process import serving
+from tests.gateway.conftest import FEATURES, KEY, publish
+from tests.gateway.fake_triton import FakeTriton
+
+from medtower.gateway.access.request_head import LARGEST
+from medtower.gateway.app import create
+from medtower.settings import Settings
+
+
+@pytest.fixture
+def port(settings: Settings, triton: FakeTriton, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    publish(settings, demo_risk={1: 100})
+    chosen = settings.model_copy(update={"gateway_port": 0, "gateway_grpc_port": 0})
+    with serving(create(chosen), chosen, monkeypatch) as found:
+        yield found
+
+
+def flood(port: int, start: bytes, piece: bytes) -> int:
+    """Send `start`, then `piece` after `piece` until the connection ends or 32 MiB went out; how much went out."""
+    sent = 0
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        try:
+            connection.sendall(start)
+            while sent < 32 * 2**20:
+                connection.sendall(piece)
+                sent += len(piece)
+        except OSError:
+            pass
+    return sent
+
+
+HEAD = b"POST /v2/models/demo_risk/infer HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (HEAD + b"X-API-Key: ", b"k" * 4096),
+        (HEAD, b"X-Header: value\r\n" * 256),
+        (b"GET /", b"a" * 4096),
+        (CHUNKED + b"1\r\nx\r\n0\r\n", b"X-Trailer: value\r\n" * 256),
+    ],
+    ids=["one header", "many headers", "the path", "trailers"],
+)
+def test_a_head_without_an_end_is_cut_off(port: int, start: bytes, piece: bytes) -> None:
+    assert flood(port, start, piece) < 16 * 2**20  # what lies in the sockets' own buffers, and no more
+    assert httpx.get(f"http://127.0.0.1:{port}/health/live").status_code == 200
+
+
+def test_heads_and_bodies_of_decent_size_pass_on_one_connection(port: int) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": KEY}) as http:
+        for _ in range(5):
+            answer = http.get("/api/v1/ml/models", headers={"X-More": "x" * (LARGEST // 2)})
+            assert answer.status_code == 200
+        question = {"subject_id": "s", "features": FEATURES}
+        large = b" " * 200_000 + httpx.Request("POST", "http://x", json=question).content
+        assert http.post("/api/v1/ml/predict/demo_risk", content=large).status_code == 200
+        parts = iter([b" " * 50_000] * 3 + [large[-200:]])
+        assert http.post("/api/v1/ml/predict/demo_risk", content=parts).status_code in (200, 422)
