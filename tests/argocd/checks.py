@@ -16,10 +16,10 @@ UNPRIVILEGED = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
 }
-# made by Ansible, because the projects let git make none: Secret -> its keys
+# made by hand, because the projects let git make none: Secret -> its keys
 SECRETS = {
     "medtower-access": {"access.json"},
-    "medtower-trust": {"allowed_signers", "revoked_keys"},
+    "medtower-trust": {"allowed_signers", "revoked_keys", "weights_pub.pem"},
     "medtower-git": {"url", "credentials"},
     "triton-admin": {"key"},
     "medtower-reconciler": {"dsn"},

@@ -1,4 +1,4 @@
-"""What Ansible applies before git is asked: our patches fit the pinned install, and nobody anonymous gets in."""
+"""What is applied by hand before git is asked: our patches fit the pinned install, and nobody anonymous gets in."""
 
 from __future__ import annotations
 

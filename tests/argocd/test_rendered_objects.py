@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.argocd import checks
-from tests.argocd.checks import Check, Manifest, named
+from tests.argocd.checks import SECRETS, Check, Manifest, containers, named
 from tests.argocd.conftest import ROOT
 
 Break = Callable[[list[Manifest]], Any]
@@ -190,3 +190,16 @@ def test_two_overlays_differ_in_size_and_not_in_what_runs(
         return {name: (c["image"], c.get("args")) for name, _, c in checks.containers(objects)}
 
     assert what_runs(tower) == what_runs(cluster)
+
+
+def test_the_reconciler_finds_what_it_verifies_signatures_with(tower: list[Manifest]) -> None:
+    """Without the key of the weights no version is ever loaded."""
+    reconciler = next(c for name, _, c in containers(tower) if name == "triton/reconciler")
+    said = {variable["name"]: variable.get("value") for variable in reconciler["env"]}
+    place = next(m["mountPath"] for m in reconciler["volumeMounts"] if m["name"] == "trust")
+    for name, key in (
+        ("MEDTOWER_TRUST_ROOT", "allowed_signers"),
+        ("MEDTOWER_WEIGHTS_PUB", "weights_pub.pem"),
+    ):
+        assert said.get(name) == f"{place}/{key}"
+        assert key in SECRETS["medtower-trust"]

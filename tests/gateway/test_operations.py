@@ -11,8 +11,10 @@ import pytest
 from tests.gateway.conftest import DIGESTS, Gateway
 
 from medtower.domain.disclaimer import DISCLAIMER
+from medtower.domain.routing import RoutingTable
 from medtower.errors import RecordUnavailable, Refused
 from medtower.gateway.app import create
+from medtower.serving import routing
 from medtower.settings import Settings
 
 
@@ -72,6 +74,14 @@ def test_the_models_are_listed_with_what_serves(gateway: Gateway) -> None:
     assert score["released"] == []
     assert score["reason"] == "withdrawn after an incident"
     assert answer["disclaimer"] == DISCLAIMER
+
+
+def test_the_routing_table_is_told_as_it_is_obeyed(gateway: Gateway) -> None:
+    gateway.publish(demo_risk={1: 95, 2: 5}, demo_score={})
+    answer = gateway.http.get("/api/v1/ml/routing").json()
+    assert RoutingTable.model_validate(answer["table"]) == routing.read(gateway.settings.path("routing"))
+    assert answer["disclaimer"] == DISCLAIMER
+    assert httpx.get(f"{gateway.url}/api/v1/ml/routing").status_code == 401
 
 
 def test_the_documentation_needs_no_host_but_this(gateway: Gateway) -> None:

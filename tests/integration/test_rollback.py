@@ -22,6 +22,7 @@ from medtower.local.health import poll
 from medtower.serving import routing
 from medtower.workflows import exposure
 from medtower.workflows.reconcile_health import reconcile_health
+from medtower.workflows.rollback_checks import SHOWN
 from medtower.workflows.take_back import take_back
 from medtower.workflows.train import train
 
@@ -34,7 +35,7 @@ STAGES = [
 ]
 NAME = "kidney_rollback"
 COMMAND = Path(sys.executable).with_name("medtower")
-PATIENTS = 40  # enough for "metrics steady", too few for an interval of the 95th percentile
+PATIENTS = SHOWN
 PATIENT = {"age": 70, "sex": "F", "creatinine": 1.3, "albumin": 38}
 
 
@@ -95,7 +96,7 @@ def ask(tower: RunningTower, n: int) -> None:
     start = datetime.now(UTC)
     with tower.client() as client:
         for i in range(n):
-            body = {"subject_id": f"p{i}", "features": PATIENT | {"age": 40 + i}}
+            body = {"subject_id": f"p{i}", "features": PATIENT | {"age": 40 + i % 60}}
             answer = client.post(f"/api/v1/ml/predict/{NAME}", json=body)
             assert answer.status_code == 200, answer.text
     record = RolloutRecord(tower.settings.dsn.get_secret_value())

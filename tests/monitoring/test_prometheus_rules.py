@@ -50,6 +50,7 @@ EXPORTED = {
     "medtower_reconcile_failures_total",
     "medtower_reconcile_last_success_timestamp_seconds",
     "medtower_model_load_seconds",
+    "medtower_audit_events_waiting",
     "medtower_rollout_stage",
     "medtower_arm_weight",
     "medtower_kpi_value",

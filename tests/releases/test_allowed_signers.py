@@ -164,7 +164,7 @@ def test_a_signature_counts_for_the_bot_in_its_own_namespace_only(tmp_path: Path
 def test_any_other_line_is_refused_by_its_number(tmp_path: Path, line: str) -> None:
     path = tmp_path / "allowed_signers"
     path.write_text(f"# first\n{line}\n")
-    with pytest.raises(Refused, match="line 2 of allowed_signers must read"):
+    with pytest.raises(Refused, match="line 2 of allowed_signers (must read|names the role)"):
         allowed_signers.read(path)
 
 
@@ -183,3 +183,15 @@ def test_a_line_ends_where_git_and_openssh_see_its_end(tmp_path: Path, end: str)
 def test_no_trust_root_is_not_an_empty_one(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="trust root"):
         allowed_signers.read(tmp_path / "nowhere")
+
+
+def test_a_role_may_have_a_name_of_several_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "allowed_signers"
+    path.write_text(f'a@example.org namespaces="medtower-data_protection" {KEY}\n')
+    with pytest.raises(
+        Refused, match="line 1 of allowed_signers names the role 'data_protection'; there are tech"
+    ):
+        allowed_signers.read(path)
+    monkeypatch.setattr(allowed_signers, "SIGNER_ROLES", (*allowed_signers.SIGNER_ROLES, "data_protection"))
+    (signer,) = allowed_signers.read(path)
+    assert signer.role == "data_protection"

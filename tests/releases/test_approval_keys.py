@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from tests.fixtures.releases import ENVIRONMENT, World, make_key, signer_line
 
+from medtower.domain.contract import ROLES
 from medtower.errors import ApprovalInvalid
 from medtower.releases import approvals, dossier
+from medtower.reports import render
+from medtower.workflows.init_repo_text import TEMPLATE
 
 Approved = tuple[World, Path]
 Trust = Callable[..., Path]
@@ -40,6 +43,14 @@ def verify(approved: Approved, trust_root: Path, at: datetime | None = None) -> 
 
 def public(approved: Approved) -> str:
     return approved[0].keys["clinical"].with_suffix(".pub").read_text()
+
+
+def test_every_role_says_what_its_signature_means_and_has_a_check_list() -> None:
+    assert set(approvals.MEANING) == set(ROLES)
+    page = (Path(render.__file__).parent / "templates" / "approval.md.j2").read_text()
+    for role in ROLES:
+        assert f'"{role}" in contract.approvals' in page
+        assert f"### {role.capitalize()}" in TEMPLATE
 
 
 def test_a_key_counts_until_it_expires(approved: Approved, trust: Trust) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from medtower.domain.release import Release
-from medtower.domain.rollout import IMMEDIATE, Plan, Traffic
+from medtower.domain.rollout import IMMEDIATE, Plan, Strategy, Traffic
 from medtower.domain.verdict import Decision, Verdict
 from medtower.errors import Refused
 from medtower.releases import steps
@@ -49,6 +50,11 @@ def traffic(one: Release, step: int, *completed: str) -> Traffic:
             "completed": list(completed),
         }
     )
+
+
+def step(one: Release, before: Traffic | None, after: Traffic, **known: Any) -> None:
+    """Judge a step of a release that was promoted long ago."""
+    steps.check_step(one, before, after, **{"promoted": datetime(2025, 1, 1, tzinfo=UTC), **known})
 
 
 def test_a_stack_of_promotions_is_popped_by_what_lies_deeper() -> None:
@@ -109,9 +115,9 @@ def test_completed_drops_its_oldest_beyond_a_hundred() -> None:
     two = release(2, 1, plan=GRADUAL)
     old = [f"{n:x}".rjust(64, "a") for n in range(100)]
     before = traffic(two, 1, *old)
-    steps.check_step(two, before, traffic(two, 2, *old[1:], str(two.digest)))
+    step(two, before, traffic(two, 2, *old[1:], str(two.digest)))
     with pytest.raises(Refused, match="grows by the release that reached everybody"):
-        steps.check_step(two, before, traffic(two, 2, *old[:-1], str(two.digest)))
+        step(two, before, traffic(two, 2, *old[:-1], str(two.digest)))
 
 
 def test_a_step_of_the_future_is_none_of_now() -> None:
@@ -119,17 +125,42 @@ def test_a_step_of_the_future_is_none_of_now() -> None:
     two = release(2, 1, plan=GRADUAL)
     after = traffic(two, 1)
     at = after.decided_at
-    for now in (None, at, at - steps.CLOCKS_DIFFER, at + timedelta(days=9)):
-        steps.check_step(two, None, after, now=now)
+    for now in (None, at, at - steps.CLOCKS_DIFFER, at + steps.PUSHED_WITHIN):
+        step(two, None, after, now=now)
     with pytest.raises(Refused, match="decided in the future"):
-        steps.check_step(two, None, after, now=at - steps.CLOCKS_DIFFER - timedelta(seconds=1))
+        step(two, None, after, now=at - steps.CLOCKS_DIFFER - timedelta(seconds=1))
+
+
+def test_a_step_that_is_dated_back_is_none_of_now() -> None:
+    """Else a plan of days could be gone through in a second, each step dated a day after the one before."""
+    two = release(2, 1, plan=GRADUAL)
+    after = traffic(two, 1)
+    at = after.decided_at
+    with pytest.raises(Refused, match="decided 2 days, 0:00:00 ago; look again"):
+        step(two, None, after, now=at + timedelta(days=2))
+    step(two, None, after, now=at + timedelta(days=2), arriving=False)
+    with pytest.raises(Refused, match="decided in the future"):
+        step(two, None, after, now=at - timedelta(days=2), arriving=False)
+
+
+@pytest.mark.parametrize("strategy", ["gradual", "staged"])
+def test_the_first_stage_is_held_from_the_promotion_on(strategy: Strategy) -> None:
+    """Be it the shadow or the first share; another release's traffic says nothing of it."""
+    shadow = 24 if strategy == "staged" else 0
+    plan = Plan(strategy=strategy, steps=[10, 100], hold_hours=24 - shadow, shadow_hours=shadow)
+    two = release(2, 1, plan=plan)
+    after = traffic(two, 1, *([] if shadow else [str(two.digest)]))
+    for before in (None, traffic(release(1), 2)):
+        step(two, before, after, promoted=after.decided_at - timedelta(hours=24))
+        with pytest.raises(Refused, match="held for 23.0 h of 24 h"):
+            step(two, before, after, promoted=after.decided_at - timedelta(hours=23))
 
 
 def test_a_step_of_an_immediate_release_or_without_a_time_zone_is_refused() -> None:
     one = release(1)
     with pytest.raises(Refused, match="has no stage 1"):
-        steps.check_step(one, None, traffic(one, 1))
+        step(one, None, traffic(one, 1))
     two = release(2, 1, plan=GRADUAL)
     naive = traffic(two, 1).model_copy(update={"decided_at": traffic(two, 1).decided_at.replace(tzinfo=None)})
     with pytest.raises(Refused, match="no time zone"):
-        steps.check_step(two, None, naive)
+        step(two, None, naive)

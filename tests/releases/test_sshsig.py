@@ -267,6 +267,20 @@ def test_a_key_pair_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) 
     assert public(key) == before
 
 
+def test_a_private_key_of_somebody_else_may_be_read_by_the_group_it_was_given_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mounted Secret is root's, and readable by the pod's group: it cannot be otherwise."""
+    key = tmp_path / "key"
+    sshsig.generate(key, "")
+    monkeypatch.setattr("os.getuid", lambda: key.stat().st_uid + 1)
+    key.chmod(0o440)
+    sshsig.verify(CONTENT, sshsig.sign(CONTENT, key, NAMESPACE), NAMESPACE, public(key))
+    key.chmod(0o444)
+    with pytest.raises(Refused, match="others can read key"):
+        sshsig.sign(CONTENT, key, NAMESPACE)
+
+
 def test_a_private_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     key = tmp_path / "key"
     sshsig.generate(key, "")

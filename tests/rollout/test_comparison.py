@@ -5,6 +5,7 @@ import math
 import pytest
 
 from medtower.domain.verdict import Decision
+from medtower.errors import InvalidInput
 from medtower.rollout.comparison import Comparison, decide
 
 PROMOTE, HOLD, ROLLBACK = Decision.PROMOTE, Decision.HOLD, Decision.ROLLBACK
@@ -33,7 +34,9 @@ UNKNOWN = (None, -math.inf, math.inf)
 )
 def test_a_decision_follows_from_the_bounds_and_how_binding_the_test_is(bounds, required, watched, advisory):
     found = Comparison("rate", *bounds, margin=0.01)
-    decided = {rule: decide("rate", found, rule, {}).decision for rule in ("required", "watched", "advisory")}
+    decided = {
+        rule: decide("errors", found, rule, {}).decision for rule in ("required", "watched", "advisory")
+    }
     assert decided == {"required": required, "watched": watched, "advisory": advisory}
 
 
@@ -41,7 +44,7 @@ def test_a_decision_follows_from_the_bounds_and_how_binding_the_test_is(bounds, 
 def test_while_something_is_lacking_only_a_required_test_holds_and_all_say_what(bounds):
     found = Comparison("rate", *bounds, margin=0.01)
     required, watched = (
-        decide("rate", found, rule, {}, lacking="too few") for rule in ("required", "watched")
+        decide("errors", found, rule, {}, lacking="too few") for rule in ("required", "watched")
     )
     assert (required.decision, required.reason) == (HOLD, "too few")
     assert (watched.decision, watched.reason) == (PROMOTE, "too few")
@@ -49,7 +52,15 @@ def test_while_something_is_lacking_only_a_required_test_holds_and_all_say_what(
 
 def test_what_is_shown_to_be_worse_does_not_wait_for_more_data():
     found = Comparison("rate", *SHOWN_WORSE, margin=0.01)
-    assert decide("rate", found, "required", {}, lacking="too few").decision is ROLLBACK
+    assert decide("errors", found, "required", {}, lacking="too few").decision is ROLLBACK
+
+
+def test_a_test_without_a_part_of_the_budget_may_only_advise():
+    found = Comparison("rate", *WITHIN, margin=0.01)
+    for rule in ("required", "watched"):
+        with pytest.raises(InvalidInput, match="calibration may take a version back, so it needs a part"):
+            decide("calibration", found, rule, {})
+    assert decide("calibration", found, "advisory", {}).decision is PROMOTE
 
 
 def test_a_ratio_is_as_good_at_one():

@@ -193,6 +193,23 @@ def test_labelled_quality_speaks_about_the_primary_metric(arm, verdicts, primary
     assert away.reason == "no labels yet: label-free tests only"
 
 
+def test_a_label_that_comes_later_never_takes_the_place_of_one_that_was_counted(arm, verdicts):
+    """Two requests a patient; the outcome of the second one comes first."""
+
+    def asked_twice(version, n, *outcomes):
+        made = arm(version, 2 * n, prediction=0.9)
+        twice = np.tile(made.subjects[:n], 2)
+        known = np.repeat(np.array(outcomes), n)
+        return Arm(version, twice, made.at, made.failed, made.latency_ms, made.prediction, known)
+
+    def counted(*outcomes):
+        found = verdicts(asked_twice(1, 900, *outcomes), asked_twice(2, 900, *outcomes))["labelled_quality"]
+        return found.evidence["patients candidate"], found.evidence["value"]
+
+    assert counted(np.nan, 0.0) == (0, None)
+    assert counted(1.0, np.nan) == counted(1.0, 0.0) == (900, 0.0)
+
+
 def test_a_numbers_quality_is_its_absolute_error_in_the_unit_of_the_margin(arm, verdicts):
     def measured(version, n, off):
         made = arm(version, n, prediction=20.0 + off)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -52,21 +50,8 @@ class Clinic:
         self.tower = Tower(settings)
         self.world.propose(MODEL, 2, plan=plan)
         self.world.approve(MODEL, 2)
-        self.promote(committed)
+        self.world.merge_by_hand(MODEL, 2, committed)
         self.digest = str(model_tree.release_at(self.world.repository, "main", MODEL).digest)
-
-    def promote(self, committed: datetime) -> None:
-        """As somebody with push rights does it by hand, whose clock says `committed`."""
-        with tempfile.TemporaryDirectory(dir=self.world.root) as place:
-            git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
-            when = {"GIT_COMMITTER_DATE": committed.isoformat(), "PATH": "/usr/bin:/bin"}
-            subprocess.run([*git, "clone", "-q", self.world.repository.path, place], check=True)
-            for command in (
-                ["merge", "-q", "--squash", f"origin/promote/{MODEL}-2"],
-                ["commit", "-qm", f"Promote {MODEL} to 2"],
-                ["push", "-q", "origin", "HEAD:main"],
-            ):
-                subprocess.run([*git, *command], cwd=place, env=when, check=True, capture_output=True)
 
     def routed(self, at: datetime, arms: str, digest: str | None = None) -> None:
         details = {
@@ -137,12 +122,26 @@ def test_a_rollout_begins_when_the_reconciler_routes_to_it_whatever_the_committe
     assert "0 patients" in str(clinic.advance()["reason"])
 
 
-def test_a_later_stage_began_when_the_bot_signed_it(tmp_path: Path, clean_postgres: Cluster) -> None:
+def test_a_later_stage_begins_when_the_reconciler_routes_its_share(
+    tmp_path: Path, clean_postgres: Cluster
+) -> None:
+    """A reconciler that was down for hours leaves patients under the former share, who say nothing of this stage."""
     clinic = Clinic(tmp_path, clean_postgres, STAGED)
     clinic.routed(NOW - 30 * HOUR, "current:1@100,shadow:2@0")
     clinic.world.advance(MODEL, decided_at=NOW - 5 * HOUR)
     found = clinic.underway()
-    assert (found.stage, found.since) == (1, NOW - 5 * HOUR)
+    assert (found.stage, found.since) == (1, None)
+    assert "the reconciler has not routed to it yet" in str(clinic.advance()["reason"])
+    clinic.routed(NOW - 3 * HOUR, "current:1@90,candidate:2@10")
+    clinic.routed(NOW - 2 * HOUR, "current:1@90,candidate:2@10")  # told again
+    assert clinic.underway().since == NOW - 3 * HOUR
+
+
+def test_a_later_stage_began_after_the_bot_had_signed_it(tmp_path: Path, clean_postgres: Cluster) -> None:
+    clinic = Clinic(tmp_path, clean_postgres, STAGED)
+    clinic.routed(NOW - 6 * HOUR, "current:1@90,candidate:2@10")  # a clock that was behind
+    clinic.world.advance(MODEL, decided_at=NOW - 5 * HOUR)
+    assert clinic.underway().since == NOW - 5 * HOUR
 
 
 def test_a_breaker_opened_by_a_request_about_an_old_sample_takes_the_version_back(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import SecretStr
 from tests.fixtures.postgres import Cluster
@@ -27,12 +28,14 @@ from medtower.errors import Unavailable
 from medtower.local.postgres import dsn
 from medtower.serving import routing
 from medtower.settings import Settings
+from medtower.statistics.intervals import newcombe
+from medtower.statistics.quantile import quantile_interval
 from medtower.workflows import take_back as take_back_module
 from medtower.workflows.after_rollback import closes, settle
 from medtower.workflows.deactivate import deactivate
 from medtower.workflows.reconcile_health import reconcile_health
 from medtower.workflows.rollback import rollback
-from medtower.workflows.rollback_checks import checks
+from medtower.workflows.rollback_checks import FEWEST, LATENCY, SHOWN, checks
 from medtower.workflows.rollback_history import rollbacks
 from medtower.workflows.take_back import take_back
 from medtower.workflows.tower import Tower
@@ -182,9 +185,9 @@ def test_a_plain_git_revert_is_found_by_reconcile_health_validated_and_told(clin
 
 def test_a_rollback_that_is_validated_by_requests_too_closes_at_once(clinic: Clinic) -> None:
     now = datetime.now(UTC)
-    clinic.answer(60, now - DAY)
+    clinic.answer(SHOWN, now - DAY)
     clinic.revert()
-    clinic.answer(60, datetime.now(UTC))
+    clinic.answer(SHOWN, datetime.now(UTC))
     later = datetime.now(UTC) + 5 * MINUTE
     assert clinic.checked(later) == dict.fromkeys(NAMES, True)
     settle(clinic.tower(), clinic.model, now=later)
@@ -246,7 +249,9 @@ def test_other_answers_and_slower_answers_than_before_are_not_steady(clinic: Cli
     clinic.answer(29, datetime.now(UTC))
     later = datetime.now(UTC) + 5 * MINUTE
     assert clinic.checked(later)["metrics steady"] is None
-    clinic.answer(100, datetime.now(UTC) + MINUTE)
+    clinic.answer(SHOWN - 30, datetime.now(UTC) + MINUTE / 2)
+    assert clinic.checked(later)["metrics steady"] is None
+    clinic.answer(1, datetime.now(UTC) + MINUTE)
     assert clinic.checked(later)["metrics steady"] is True
     clinic.answer(400, datetime.now(UTC) + MINUTE, latency=50)
     assert clinic.checked(later)["metrics steady"] is False
@@ -256,6 +261,22 @@ def test_answers_that_moved_are_not_steady(clinic: Clinic) -> None:
     clinic.answer(100, datetime.now(UTC) - DAY)
     clinic.revert()
     clinic.answer(100, datetime.now(UTC), score=0.4)
+    assert clinic.checked(datetime.now(UTC) + 5 * MINUTE)["metrics steady"] is False
+
+
+def test_as_many_answers_as_show_that_they_are_steady_would_show_that_they_are_not() -> None:
+    """A change of 20 points in the share of high answers in 4 of 5 cases, and any 95th percentile that has no answer in common."""
+    rng = np.random.default_rng(7)
+    old, new = rng.binomial(SHOWN, 0.5, 2000), rng.binomial(SHOWN, 0.7, 2000)
+    apart = [newcombe(int(a), SHOWN, int(b), SHOWN).lower > 0 for a, b in zip(new, old, strict=True)]
+    assert np.mean(apart) > 0.8
+    assert quantile_interval(np.arange(float(SHOWN)), LATENCY) is not None
+
+
+def test_few_answers_that_moved_far_are_not_steady(clinic: Clinic) -> None:
+    clinic.answer(100, datetime.now(UTC) - DAY)
+    clinic.revert()
+    clinic.answer(FEWEST, datetime.now(UTC), score=0.9)
     assert clinic.checked(datetime.now(UTC) + 5 * MINUTE)["metrics steady"] is False
 
 

@@ -19,6 +19,7 @@ from tests.fixtures.releases import (
     World,
     contract_text,
     make_key,
+    released,
     signer_line,
 )
 
@@ -701,14 +702,53 @@ def test_a_step_before_its_hours_are_over_is_refused(tmp_path: Path) -> None:
     world.promote(MODEL, 1)
     plan = Plan(strategy="gradual", steps=[10, 50, 100], hold_hours=24)
     world.promote(MODEL, 2, plan=plan)
-    world.guard()
     now = datetime.now(UTC).replace(microsecond=0)
-    world.advance(MODEL, decided_at=now - timedelta(hours=25))
-    with refused(world, "traffic.*held for 23.0 h of 24 h"):
-        world.advance(MODEL, decided_at=now - timedelta(hours=2))
+    world.advance(MODEL, decided_at=now - timedelta(hours=24.5))
+    world.guard()
+    with refused(world, "traffic.*held for 23.8 h of 24 h"):
+        world.advance(MODEL, decided_at=now - timedelta(minutes=45))
     with refused(world, "traffic.*decided in the future"):
         world.advance(MODEL, decided_at=now + timedelta(hours=1))
     world.advance(MODEL)
+
+
+def test_the_first_stage_counts_from_the_promotion_on_main(tmp_path: Path) -> None:
+    world = released(tmp_path, MODEL, promoted=(1,))
+    world.promote(MODEL, 2, plan=Plan(strategy="staged", steps=[10, 100], hold_hours=0, shadow_hours=24))
+    world.guard()
+    with refused(world, "traffic.*held for 0.0 h of 24 h"):
+        world.advance(MODEL)
+
+
+def test_a_forges_check_has_a_clock_of_its_own(tmp_path: Path) -> None:
+    """A step that is judged before it is merged is one of now; main's history, after an hour without the forge, holds none of the future."""
+    world = released(tmp_path, MODEL, promoted=(1,))
+    now = datetime.now(UTC).replace(microsecond=0)
+    world.propose(MODEL, 2, plan=GRADUAL)
+    world.approve(MODEL, 2)
+    world.merge_by_hand(MODEL, 2, now - timedelta(days=3))
+
+    def judged(*options: str) -> str:
+        command = [str(Path(sys.executable).with_name("medtower")), "check", "--base", "main~1", *options]
+        environment = {**os.environ, **world.settings()}
+        place = world.repository.path
+        done = subprocess.run(
+            [*command, "--head", "main"],
+            cwd=place,
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        return "" if done.returncode == 0 else " ".join(done.stderr.split())
+
+    assert judged() == judged("--history") == ""
+    world.advance(MODEL, decided_at=now - timedelta(hours=3))
+    assert "ago; look again" in judged()
+    assert judged("--history") == ""
+    world.advance(MODEL, decided_at=now + timedelta(hours=3))
+    assert "decided in the future" in judged()
+    assert "decided in the future" in judged("--history")
 
 
 @pytest.mark.parametrize("date", ["2001-01-01T00:00:00Z", "2090-01-01T00:00:00Z"])

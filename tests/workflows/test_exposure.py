@@ -153,6 +153,29 @@ def test_a_clock_that_was_behind_does_not_put_a_commit_before_the_one_it_follows
     assert exposure.at(story.world.repository, story.model, story.looks[2][0]) == [(1, 50), (2, 50)]
 
 
+def test_a_clock_that_was_ahead_moves_its_own_commit_and_no_later_one(story: Story) -> None:
+    """A revert by hand needs nobody's leave, so its date may say anything; that of a promotion must be true."""
+    second()
+    reverted = datetime.now(UTC)
+    promoted = history.ledger(story.world.repository, "main", story.model).stack[-1].commit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_COMMITTER_DATE", "2090-01-01T00:00:00Z")
+        story.world.revert(promoted)
+    now = datetime.now(UTC)
+    assert exposure.at(story.world.repository, story.model, now + timedelta(seconds=1)) == [(1, 100)]
+    for later in ("plain", "promotion"):
+        second()
+        if later == "plain":
+            story.world.write(f"triton_models/{story.model}/cohort.yaml", "x: 1\n")
+        else:
+            story.world.promote(story.model, 5)
+        second()
+        assert exposure.at(story.world.repository, story.model, reverted - timedelta(seconds=1)) == [(2, 100)]
+        said = exposure.from_git(story.world.repository, story.model)
+        assert said[-1 if later == "plain" else -2].at < datetime.now(UTC) - timedelta(seconds=1)
+    assert exposure.at(story.world.repository, story.model, datetime.now(UTC)) == [(5, 100)]
+
+
 def test_a_model_that_main_never_had_is_not_found(tmp_path: Path) -> None:
     world = World(tmp_path, "known_model")
     with pytest.raises(NotFound, match="unknown_model"):

@@ -15,6 +15,7 @@ from medtower.domain.routing import Route
 from medtower.errors import Unavailable
 from medtower.local.health import poll
 from medtower.serving import routing
+from medtower.workflows.rollback import rollback
 
 
 def test_a_slow_download_of_one_model_does_not_hold_up_another_model_s_rollback(scene: Scene) -> None:
@@ -85,6 +86,22 @@ def test_weights_that_no_recent_release_needs_are_removed(
             assert scene.once() == "ok"
     assert stored(scene) == {3, 4, 5}
     assert f"{scene.model}/2" in caplog.text
+
+
+def test_versions_that_were_taken_back_never_push_the_way_back_out_of_the_store(scene: Scene) -> None:
+    scene.start(keep_releases=3)
+    for version in (1, 2):
+        scene.promote(version)
+        assert scene.once() == "ok"
+    for version in (3, 4):
+        bad = scene.promote(version)
+        assert scene.once() == "ok"
+        scene.world.revert(bad)
+        assert scene.once() == "ok"
+    assert {1, 2} <= stored(scene)
+    scene.world.shelf_open = False  # MLflow is down
+    rollback(scene.world.repository, scene.model, "2 is bad, too")
+    assert (scene.once(), scene.answer()) == ("ok", 1.0)
 
 
 def test_a_pass_that_failed_removes_nothing(scene: Scene) -> None:

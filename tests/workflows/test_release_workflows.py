@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -142,6 +144,27 @@ def test_a_promotion_is_one_commit_with_everything_and_the_branch_is_gone(
     said = verify(tmp_path / "out" / MODEL, allowed_signers=world.trust_root, environment=ENVIRONMENT)
     assert said.startswith("sum_model 1 (1.0.0) may serve in test")
     assert world.merge(MODEL, 1) == commit
+
+
+def test_merging_again_what_a_rollback_brought_back_names_its_promotion(world: World) -> None:
+    first = world.promote(MODEL, 1)
+    world.promote(MODEL, 2)
+    rollback(world.repository, MODEL, "2 is bad")
+    assert world.merge(MODEL, 1) == first
+
+
+def test_an_approval_is_judged_as_of_the_moment_that_is_asked_about(world: World, tmp_path: Path) -> None:
+    world.promote(MODEL, 1)
+    folder = tmp_path / "out" / MODEL
+    world.repository.export(f"main:{model_tree.path(MODEL)}", folder)
+    roots = world.trust_root.read_text()
+    world.trust_root.write_text(
+        roots.replace('"medtower-final"', '"medtower-final",valid-before="20300101Z"')
+    )
+    known: dict[str, Any] = {"allowed_signers": world.trust_root, "environment": ENVIRONMENT}
+    assert "may serve" in verify(folder, **known, at=datetime(2029, 1, 1, tzinfo=UTC))
+    with pytest.raises(ApprovalInvalid, match="valid until 2030-01-01"):
+        verify(folder, **known, at=datetime(2031, 1, 1, tzinfo=UTC))
 
 
 def test_another_models_promotion_in_between_does_not_matter(world: World) -> None:

@@ -15,7 +15,7 @@ from medtower.settings import Settings
 from medtower.workflows import model_tree
 from medtower.workflows.rollback import rollback
 from medtower.workflows.rollback_request import take_back_once
-from medtower.workflows.take_back import take_back
+from medtower.workflows.take_back import take_back, take_out
 from medtower.workflows.tower import Tower
 
 MODEL = "sum_model"
@@ -58,6 +58,18 @@ def test_it_needs_git_and_nothing_else(world: World, alone: Tower, caplog: pytes
         f"{MODEL}: version 2 is taken back, version 1 is released (commit {done.commit[:10]})"
     )
     assert (released(world), world.repository.head()) == (1, done.commit)
+    assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [
+        "main was not compared with the forge's",
+        "the rollback stands; the forge gets it later",
+        "the rollback stands; its report comes later",
+    ]
+
+
+def test_a_deactivation_looks_at_the_forge_and_is_followed_up_as_a_rollback_is(
+    world: World, alone: Tower, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert take_out(alone, MODEL, "the assay was changed") == world.repository.head()
+    assert released(world) is None
     assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [
         "main was not compared with the forge's",
         "the rollback stands; the forge gets it later",

@@ -13,7 +13,8 @@ from tests.fixtures.postgres import Cluster
 from medtower.adapters.postgres import audit as rows
 from medtower.adapters.postgres.database import Database
 from medtower.audit import chain
-from medtower.domain.audit_event import AuditEvent
+from medtower.domain.audit_event import AuditEvent, ChainedEvent
+from medtower.wait import wait_until
 from medtower.workflows import reconciler_process
 from medtower.workflows.reconciler_process import Trail
 
@@ -69,8 +70,42 @@ def test_an_event_that_postgres_refuses_for_good_is_told_and_those_behind_it_are
             trail.add(e)
         trail.stop(30)
     assert subjects(database) == ["first 1", "last 1"]
-    (told,) = [r for r in caplog.records if r.levelno == logging.ERROR]
-    assert "refused 1" in told.getMessage()
+    refused, left = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert "refused 1" in refused
+    assert left.startswith("1 events are not in the audit trail")
+
+
+def test_what_was_refused_is_tried_again_and_only_the_metric_forgets_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that nobody thought of ends neither the thread nor the event."""
+    monkeypatch.setattr(reconciler_process, "AGAIN_SECONDS", 0.05)
+    right, calls, waiting = chain.link, iter(range(4)), []
+
+    def broken_at_first(previous: str, sequence: int, one: AuditEvent) -> ChainedEvent:
+        if one.subject == "first 1" and next(calls, None) is not None:
+            raise ValueError("nobody thought of this")
+        return right(previous, sequence, one)
+
+    monkeypatch.setattr(chain, "link", broken_at_first)
+    trail = Trail(database, waiting.append)
+    trail.start()
+    for subject in ("first 1", "second 1"):
+        trail.add(event(subject))
+    assert wait_until(lambda: len(rows.read(database)) == 2, 30)
+    trail.stop(30)
+    assert subjects(database) == ["second 1", "first 1"]
+    assert max(waiting) == 2 and waiting[-1] == 0
+    told = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert len(told) == 1 and "first 1" in told[0]
+
+
+def test_what_the_end_of_the_process_takes_along_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    trail = Trail(Database("host=127.0.0.1 port=1"))
+    trail.start()
+    trail.add(event("first 1"))
+    trail.stop(0.2)
+    assert "1 events are not in the audit trail" in caplog.text
 
 
 def test_while_postgres_is_away_no_event_is_dropped(

@@ -15,13 +15,14 @@ from pathlib import Path
 from medtower.adapters.git_checkout import Checkout, shield
 from medtower.adapters.git_process import attempt, run
 from medtower.domain.file_change import PLAIN_FILE
+from medtower.domain.tree import MODELS, TRUST
 from medtower.errors import NotFound, Refused, Unavailable
 
 MAIN = "main"
 COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 LONGEST_NAME = 255  # bytes; ext4, XFS and tmpfs allow no more
 LARGEST_EXPORT = 256 << 20
-RELEASED = ("triton_models", "trust")
+RELEASED = (MODELS, TRUST)
 LAST_SECOND = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
 
 
@@ -229,7 +230,7 @@ def seed(bare: Path, models: Path) -> Repository:
         return repository
     with repository.checkout() as work:
         for name in _tracked(models):
-            target = work.folder / "triton_models" / name
+            target = work.folder / MODELS / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(models / name, target)
         work.commit("Start with the models of this tree")

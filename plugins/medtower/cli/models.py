@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medtower.cli.verb import Model, err, out, this_tower, verb
+from medtower.domain.tree import MODELS
 
 
 @verb
@@ -15,7 +16,7 @@ def new_model(
     name: Model,
     task: Annotated[str, typer.Option(help="classification or regression")] = "classification",
     table: Annotated[Path | None, typer.Option(help="A CSV or Parquet file to infer the inputs from")] = None,
-    models: Annotated[Path, typer.Option(help="The folder of all models")] = Path("triton_models"),
+    models: Annotated[Path, typer.Option(help="The folder of all models")] = Path(MODELS),
 ) -> None:
     """Make triton_models/NAME with a commented contract and cohort.
 

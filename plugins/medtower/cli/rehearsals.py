@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medtower.cli.verb import Model, out, this_tower, verb
+from medtower.cli.verb import Model, moment_of, out, this_tower, verb
 from medtower.errors import InvalidInput
 
 
@@ -50,7 +49,7 @@ def exposure(
     """
     from medtower.workflows import exposure as exposed
 
-    moment, tower = _moment(at), this_tower()
+    moment, tower = moment_of(at), this_tower()
     out.print(f"git:         {_told(exposed.at(tower.repository, model, moment))}")
     out.print(f"audit trail: {_told(exposed.from_trail(tower.database, model, moment))}")
     found = exposed.compare(tower.repository, tower.database, model, moment, moment)
@@ -83,16 +82,6 @@ def key(
     sshsig.generate(place, person)
     public = place.with_name(place.name + ".pub").read_text().split()
     out.print(f'{person} namespaces="medtower-{role}" {public[0]} {public[1]}', markup=False)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text) if text else datetime.now(UTC)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise InvalidInput("--at: write a moment with its time zone, such as 2026-11-21T10:00Z")
-    return found
 
 
 def _told(found: list[tuple[int, float]]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medtower.cli.verb import Model, Version, out, this_tower, tower_settings, verb
+from medtower.cli.verb import Model, Version, moment_of, out, this_tower, tower_settings, verb
 from medtower.domain.contract import Role
 from medtower.errors import InvalidInput
 
@@ -155,9 +155,9 @@ def deactivate(
 
     Example: medtower deactivate als_risk --reason "the laboratory changed its assay"
     """
-    from medtower.workflows.deactivate import deactivate
+    from medtower.workflows.take_back import take_out
 
-    out.print(f"{model}: no model is released, by {deactivate(this_tower().repository, model, reason)}")
+    out.print(f"{model}: no model is released, by {take_out(this_tower(), model, reason)}")
 
 
 @verb
@@ -165,6 +165,9 @@ def verify(
     folder: Annotated[Path, typer.Argument(help="A model's folder: triton_models/NAME")],
     trust: Annotated[Path | None, typer.Option(help="The allowed_signers file to trust")] = None,
     environment: Annotated[str | None, typer.Option(help="The environment that approvals must name")] = None,
+    at: Annotated[
+        str, typer.Option(help="When the keys must have been valid, 2026-11-21T10:00Z; default: now")
+    ] = "",
 ) -> None:
     """Check digests and signatures of what a folder releases. Offline; needs only the folder and the public keys.
 
@@ -174,7 +177,13 @@ def verify(
 
     chosen = tower_settings()
     trusted, named = trust or chosen.path("trust_root"), environment or chosen.environment
-    told = verify(folder, allowed_signers=trusted, environment=named, required=chosen.approval_roles)
+    told = verify(
+        folder,
+        allowed_signers=trusted,
+        environment=named,
+        required=chosen.approval_roles,
+        at=moment_of(at),
+    )
     out.print(told, markup=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -93,3 +94,14 @@ def this_tower() -> Tower:
     from medtower.workflows.tower import Tower
 
     return Tower(tower_settings())
+
+
+def moment_of(text: str) -> datetime:
+    """The moment that `--at` names; now without one. Raises InvalidInput without a time zone."""
+    try:
+        found = datetime.fromisoformat(text) if text else datetime.now(UTC)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise InvalidInput("--at: write a moment with its time zone, such as 2026-11-21T10:00Z")
+    return found

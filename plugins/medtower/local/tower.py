@@ -14,6 +14,7 @@ from pathlib import Path
 
 from medtower.adapters import git, git_hook
 from medtower.adapters.postgres.migrate import migrate
+from medtower.domain.tree import MODELS
 from medtower.errors import Conflict, DeadlineExceeded, DiskFull, NotFound, ProcessDied
 from medtower.local import airflow, health, ports, postgres, processes, prometheus, state, supervisor, triton
 from medtower.local.state import GROUPS, Credentials, TowerState
@@ -27,10 +28,8 @@ Progress = Callable[[str], None]
 def source_folder() -> Path:
     """The checkout that this installation runs from: it holds dags/, monitoring/ and triton_models/."""
     folder = Path(__file__).resolve().parents[3]
-    if not (folder / "triton_models").is_dir():
-        raise NotFound(
-            "triton_models/", str(folder), "run the embedded tower from a checkout of the repository"
-        )
+    if not (folder / MODELS).is_dir():
+        raise NotFound(f"{MODELS}/", str(folder), "run the embedded tower from a checkout of the repository")
     return folder
 
 
@@ -136,7 +135,7 @@ def prepare_repository(tower: TowerState) -> None:
     policy at its door, and make an empty trust root."""
     repository = tower.home / "models.git"
     if not repository.exists():
-        git.seed(repository, tower.source / "triton_models")
+        git.seed(repository, tower.source / MODELS)
     git_hook.install(
         git.Repository(repository),
         [str(processes.BIN / "medtower"), "check", "--pre-receive"],

@@ -29,7 +29,7 @@ SIGNER_ROLES: tuple[SignerRole, ...] = (*ROLES, ROLLOUT)
 REVOKED = "revoked_keys"
 LINE = re.compile(
     r"(?P<person>[A-Za-z0-9_.-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)"
-    r' namespaces="medtower-(?P<role>[a-z]+)"(?P<options>(?:,valid-(?:after|before)="[^"\s]*")*)'
+    r' namespaces="medtower-(?P<role>[a-z_]+)"(?P<options>(?:,valid-(?:after|before)="[^"\s]*")*)'
     rf" (?P<key>(?:{'|'.join(map(re.escape, ssh_public_key.KINDS))}) [A-Za-z0-9+/]+={{0,2}})"
     r"(?: [^\r\n]*)?"
 )
@@ -145,13 +145,15 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _signer(where: str, line: str) -> Signer:
     found = LINE.fullmatch(line)
-    role = next((r for r in SIGNER_ROLES if found and found["role"] == r), None)
-    if found is None or role is None:
+    if found is None:
         raise Refused(
             RULE,
             f'{where} must read: EMAIL namespaces="medtower-ROLE" KEYTYPE KEY, with one plain e-mail address (without +), '
             f'ROLE one of {", ".join(SIGNER_ROLES)}; ,valid-after="YYYYMMDDZ" and ,valid-before="YYYYMMDDZ" may follow the namespace',
         )
+    role = next((r for r in SIGNER_ROLES if found["role"] == r), None)
+    if role is None:
+        raise Refused(RULE, f"{where} names the role {found['role']!a}; there are {', '.join(SIGNER_ROLES)}")
     times = _validity(where, found["options"])
     fingerprint = _fingerprint(where, found["key"])
     return Signer(found["person"], role, found["key"], fingerprint, times.get("after"), times.get("before"))

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from medtower.domain.contract import MODEL_NAME
 from medtower.domain.file_change import PLAIN_FILE, FileChange
+from medtower.domain.tree import MODELS, TRUST
 from medtower.errors import Refused
 from medtower.releases import kustomization, policy, release_file, traffic_file
 
-MODELS, TRUST = "triton_models", "trust"
 LONGEST_PATH = 1000  # bytes; a disk takes some more, and a model's longest path has a tenth
 CONFIG, CONTRACT = "config.pbtxt", "model.yaml"
 BY_PEOPLE = frozenset({CONTRACT, "cohort.yaml"})

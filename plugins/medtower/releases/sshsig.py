@@ -170,7 +170,9 @@ def _public_line(key: PrivateKey) -> str:
 
 def _load(path: Path) -> PrivateKey:
     """Raises TypeError when it has a passphrase, UnsupportedAlgorithm for a kind that is not in a file, Refused for what is no key."""
-    if path.stat().st_mode & 0o077:
+    status = path.stat()
+    # the group of a file that is not ours was chosen by its owner: a Secret that is mounted into a pod is root's, and its group's to read
+    if status.st_mode & (0o077 if status.st_uid == os.getuid() else 0o007):
         raise Refused("signing-key", f"others can read {path.name}; run: chmod 600 {path}")
     data = path.read_bytes()
     openssh = b"BEGIN OPENSSH PRIVATE KEY" in data

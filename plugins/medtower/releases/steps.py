@@ -8,9 +8,12 @@ from medtower.domain.release import Release
 from medtower.domain.rollout import COMPLETED_KEPT, Traffic, stage
 from medtower.domain.verdict import Decision, overall
 from medtower.errors import Refused
+from medtower.releases.traffic_file import RULE
 
-RULE = "traffic"
-CLOCKS_DIFFER = timedelta(minutes=5)
+# by how much the clocks of two machines may disagree
+CLOCKS_DIFFER = timedelta(minutes=10)
+# of the decision; a longer one would let steps be dated back, and no stage be held
+PUSHED_WITHIN = timedelta(hours=1)
 
 
 def check(release: Release, traffic: Traffic) -> None:
@@ -36,11 +39,18 @@ def check(release: Release, traffic: Traffic) -> None:
 
 
 def check_step(
-    release: Release | None, before: Traffic | None, after: Traffic, *, now: datetime | None = None
+    release: Release | None,
+    before: Traffic | None,
+    after: Traffic,
+    *,
+    promoted: datetime,
+    now: datetime | None = None,
+    arriving: bool = True,
 ) -> None:
     """Raise Refused unless `after` is exactly one stage further than `before` along the approved plan of `release`, held for its hours.
 
-    `now` (aware) is when the step reaches main; None where history is judged once more.
+    `promoted` (aware) is the time of the promotion's commit, from which the hours of stage 0 count. `now` (aware) is the judge's clock, after which
+    nothing was decided; None where there is none. `arriving` is True while the step reaches main, so that it was not decided long before either.
     """
     if release is None or release.digest is None or release.rollout is None:
         raise Refused(RULE, f"no model of {after.model} is released: there is no rollout to advance")
@@ -54,11 +64,10 @@ def check_step(
         raise Refused(
             RULE, f"{said} is at stage {reached} of {last}; one step at a time, not to {after.step}"
         )
-    if now and after.decided_at > now + CLOCKS_DIFFER:
-        raise Refused(
-            RULE, f"{said}: the step is decided in the future; the hours of a stage must have passed"
-        )
-    _check_held(said, plan.hold_of(reached), release.digest, before, after)
+    if now:
+        _check_decided(said, after.decided_at, now, arriving)
+    began = before.decided_at if before and before.digest == release.digest else promoted
+    _check_held(said, plan.hold_of(reached), began, after.decided_at)
     completed = list(before.completed) if before else []
     if after.step == last:
         completed = [*completed, release.digest][-COMPLETED_KEPT:]
@@ -68,10 +77,17 @@ def check_step(
         )
 
 
-def _check_held(said: str, hours: float, digest: str, before: Traffic | None, after: Traffic) -> None:
-    if before is None or before.digest != digest:
-        return  # nobody signed when stage 0 began
-    held = after.decided_at - before.decided_at
+def _check_decided(said: str, decided: datetime, now: datetime, arriving: bool) -> None:
+    if decided > now + CLOCKS_DIFFER:
+        raise Refused(
+            RULE, f"{said}: the step is decided in the future; the hours of a stage must have passed"
+        )
+    if arriving and decided < now - PUSHED_WITHIN:
+        raise Refused(RULE, f"{said}: the step was decided {now - decided} ago; look again")
+
+
+def _check_held(said: str, hours: float, began: datetime, decided: datetime) -> None:
+    held = decided - began
     if held < timedelta(hours=hours):
         raise Refused(
             RULE, f"{said}: the stage was held for {held / timedelta(hours=1):.1f} h of {hours:g} h"

@@ -18,8 +18,9 @@ class Budget:
 
     `rollback`: of one test. Bonferroni over the plan's stages and the tests that can say ROLLBACK, so the probability that any of them ever
     says so of a version as good as the incumbent is at most alpha, over all stages and looks.
-    `promote`: of one bound that must lie within its margin. Undivided: a version is promoted only when every test passes, so one that is
-    worse than any one margin passes with probability alpha at most (intersection-union test, Berger 1982, Technometrics 24:295).
+    `promote`: of one bound that must lie within its margin. Undivided: a version is promoted only when every required test passes, so one that
+    is worse than the margin of any of them passes with probability alpha at most (intersection-union test, Berger 1982, Technometrics 24:295).
+    A watched test promises nothing of the kind: it passes what is not shown to be within the margin.
     `sample_ratio`: Bonferroni over the stages; it can only hold.
     """
 

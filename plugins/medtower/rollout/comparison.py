@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medtower.domain.verdict import Decision, Verdict
+from medtower.errors import InvalidInput
+from medtower.rollout.budget import REVERTING
 
 Evidence = dict[str, float | int | str | None]
 Rule = Literal["required", "watched", "advisory"]
@@ -65,11 +67,14 @@ def decide(name: str, found: Comparison, rule: Rule, evidence: Evidence, *, lack
     ROLLBACK, for every rule but `advisory`, when the candidate is shown to be worse than the incumbent and is observed beyond the margin. That
     needs no least n: the sequences hold at every n, and a patient should not wait for 200 failures when 20 prove it. Asking only for worse at
     all would take back a version for a difference that the contract tolerates; asking for a bound beyond the margin would leave one that
-    sits on the margin in service for ever. For a version as good as the incumbent both are as rare as the level says.
+    sits on the margin in service for ever. For a version as good as the incumbent both are as rare as the level says. Raises InvalidInput for a
+    test that is not `advisory` and that `REVERTING` does not name.
     `required`: PROMOTE only when shown to lie within the margin; else HOLD.
     `watched` and `advisory`: the gates before the release have shown it on the holdout, and here it is watched: HOLD when observed beyond the
     margin, else PROMOTE, in words that tell whether it is shown or not yet. `advisory` rests on an assumption and takes nothing back.
     """
+    if rule != "advisory" and name not in REVERTING:
+        raise InvalidInput(f"{name} may take a version back, so it needs a part of the budget: REVERTING")
     evidence = evidence | found.numbers
     if found.worse and rule != "advisory":
         return _verdict(name, Decision.ROLLBACK, f"worse than the incumbent: {found}", evidence)

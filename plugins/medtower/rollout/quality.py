@@ -84,9 +84,10 @@ def _loss(contract: Contract) -> Loss | None:
 
 
 def _losses(contract: Contract, loss: Loss, arm: Arm) -> Floats:
-    """The loss of each patient's first labelled request that the metric speaks about."""
-    known = arm.answered & np.isfinite(arm.outcome)
-    first = arm.first(known & _spoken_about(contract, arm))
+    """The loss of each patient's first answered request, once its outcome is known and the metric speaks about it. Not of the first labelled
+    one: outcomes come in any order, so another request would take its place after it was counted."""
+    first = arm.first(arm.answered)
+    first = first[(np.isfinite(arm.outcome) & _spoken_about(contract, arm))[first]]
     prediction, outcome = arm.prediction[first], arm.outcome[first]
     if contract.task == "regression":
         low, high = contract.output.range or (0.0, 1.0)

@@ -32,7 +32,7 @@ ACTOR = "rollout"
 @dataclass(frozen=True)
 class Underway:
     """A rollout that has not reached everybody: what was approved, and the stage (index into the plan) it has been at `since`: None until the
-    reconciler has routed to it. `doubt` is why what is released does not verify now; then it may be taken back, but not go on."""
+    reconciler has routed its share to it. `doubt` is why what is released does not verify now; then it may be taken back, but not go on."""
 
     manifest: Manifest
     contract: Contract
@@ -88,9 +88,9 @@ def underway(tower: Tower, name: str) -> Underway | None:
         contract = dossier.read_contract(policy.dossier_of(folder, manifest.version))
     shares = _routed(tower, manifest, release.digest)
     reached = stage(manifest.rollout, release.digest, traffic)
-    since = shares[0][0] if shares else None
-    if traffic and traffic.digest == release.digest:
-        since = traffic.decided_at
+    since = _first(shares, manifest.rollout.stages[reached])
+    if since and traffic and traffic.digest == release.digest:
+        since = max(since, traffic.decided_at)
     elif traffic is None and doubt and shares:
         reached, since = _as_routed(manifest.rollout, shares)
     if reached == len(manifest.rollout.stages) - 1:
@@ -124,11 +124,16 @@ def _routed(tower: Tower, manifest: Manifest, digest: str) -> list[tuple[datetim
     return [(c.at, s.weight) for c in changes for s in c.shares if s.version == manifest.version]
 
 
-def _as_routed(plan: Plan, shares: Sequence[tuple[datetime, float]]) -> tuple[int, datetime]:
+def _as_routed(plan: Plan, shares: Sequence[tuple[datetime, float]]) -> tuple[int, datetime | None]:
     """The stage of the last share, and when the first event of that share was."""
     weight = shares[-1][1]
     reached = max((i for i, share in enumerate(plan.stages) if share <= weight), default=0)
-    return reached, next(at for at, share in shares if share == weight)
+    return reached, _first(shares, weight)
+
+
+def _first(shares: Sequence[tuple[datetime, float]], weight: float) -> datetime | None:
+    """When the first event of that share was. Requests before it were split otherwise."""
+    return next((at for at, share in shares if share == weight), None)
 
 
 def look(tower: Tower, found: Underway, moment: datetime) -> list[Verdict]:

@@ -14,13 +14,13 @@ from typing import Literal
 from medtower.adapters.git import MAIN, Repository
 from medtower.domain.contract import MODEL_NAME, ROLES, Role
 from medtower.domain.release import Manifest
+from medtower.domain.tree import TRUST_ROOT
 from medtower.errors import ApprovalInvalid, MedtowerError, NotFound
 from medtower.releases import allowed_signers as trust
 from medtower.releases import approvals, dossier, ledger, policy
 from medtower.workflows import history, model_tree
 
 BRANCH = re.compile(rf"{model_tree.PROMOTE}(?P<model>{MODEL_NAME.pattern})-(?P<version>[1-9][0-9]{{0,9}})")
-COMMITTED = "trust/allowed_signers"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def trust_root(repository: Repository, installed: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="medtower-trust-") as folder:
         place = Path(folder) / installed.name
-        for name in (COMMITTED, str(Path(COMMITTED).with_name(trust.REVOKED))):
+        for name in (TRUST_ROOT, str(Path(TRUST_ROOT).with_name(trust.REVOKED))):
             if content := repository.read(MAIN, name):
                 place.with_name(Path(name).name).write_bytes(content)
         yield place

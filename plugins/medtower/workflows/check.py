@@ -5,33 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from medtower.adapters import git_history
 from medtower.adapters.git import Repository
 from medtower.adapters.git_history import Step
 from medtower.domain.contract import MODEL_NAME, ROLES, Role
+from medtower.domain.rollout import Traffic
 from medtower.errors import Refused
 from medtower.releases import changes, kustomization, ledger, policy, release_file, steps, traffic_file
 from medtower.releases.changes import Change, Files
 from medtower.releases.ledger import Deactivation, Promotion, Rollback
 from medtower.workflows import check_trust, history, model_tree
 
-CLOCKS_DIFFER = timedelta(minutes=10)
-
 
 @dataclass(frozen=True)
 class Rules:
     """What a tower asks for: the roles of its quorum, its environment, and the installed trust root where there is one.
 
-    `now` (aware) is set where commits are on their way to main, whose own times must agree with it; it is None where history is judged.
+    `now` (aware) is the judge's clock: nothing is dated after it; None where there is none. `arriving` is True where commits are on their way to main, so
+    that nothing is dated long before `now` either; it is False where they may be there already.
     """
 
     environment: str
     required: Sequence[Role] = ROLES
     trust_root: Path | None = None
     now: datetime | None = None
+    arriving: bool = True
 
 
 def check(repository: Repository, old: str, new: str, rules: Rules) -> None:
@@ -128,9 +129,12 @@ class _Model:
                 kustomization.check(folder, manifest)
 
     def _check_time(self, version: int) -> None:
-        """The first stage of a rollout is counted from the promotion's own time."""
-        at = self.repository.log(self.step.commit, limit=1)[0].at
-        if self.rules.now and abs(at - self.rules.now) > CLOCKS_DIFFER:
+        """The hours of the first stage, and what `medtower exposure` tells, count from the promotion's own time."""
+        if self.rules.now is None:
+            return
+        at = self._at(self.step.commit)
+        late = at - self.rules.now
+        if late > steps.CLOCKS_DIFFER or (self.rules.arriving and -late > steps.CLOCKS_DIFFER):
             raise Refused(
                 "time",
                 f"the promotion of {self.name} {version} is dated {at:%Y-%m-%d %H:%M:%SZ}, which is not now; commit it again",
@@ -157,7 +161,21 @@ class _Model:
                 after = traffic_file.verify(folder, root)
                 # the same words signed anew: the bot's key was changed
                 if after is not None and traffic_file.NAME in self.files:
-                    steps.check_step(state.current, before, after, now=self.rules.now)
+                    self._check_traffic_step(state, before, after)
+
+    def _check_traffic_step(self, state: ledger.Ledger, before: Traffic | None, after: Traffic) -> None:
+        steps.check_step(
+            state.current,
+            before,
+            after,
+            promoted=self._at(state.stack[-1].commit if state.stack else self.step.parent),
+            now=self.rules.now,
+            arriving=self.rules.arriving,
+        )
+
+    def _at(self, commit: str) -> datetime:
+        """When the commit was made, by its committer's clock."""
+        return self.repository.log(commit, limit=1)[0].at
 
     def _exported(self) -> AbstractContextManager[Path]:
         return model_tree.exported(self.repository, self.step.commit, self.name)

@@ -11,11 +11,9 @@ from medtower.adapters import git_history
 from medtower.adapters.git import Repository
 from medtower.adapters.git_history import Step
 from medtower.domain.contract import Role
+from medtower.domain.tree import TRUST, TRUST_ROOT
 from medtower.errors import NotFound
 from medtower.releases import allowed_signers, trust_change
-from medtower.releases.changes import TRUST
-
-COPY = f"{TRUST}/{trust_change.NAME}"
 
 
 @contextmanager
@@ -23,12 +21,12 @@ def roots(repository: Repository, commit: str, installed: Path | None) -> Iterat
     """The trust roots that must all agree at `commit`: the copy in git, and the installed one where there is one. The installed revocations
     count for both. Raises NotFound without either."""
     found = [installed] if installed and installed.is_file() else []
-    copy = repository.read(commit, COPY)
+    copy = repository.read(commit, TRUST_ROOT)
     with tempfile.TemporaryDirectory(prefix="medtower-trust-") as folder:
         if copy is not None and not (found and found[0].read_bytes() == copy):
             found.append(_written(Path(folder), copy, found))
         if not found:
-            raise NotFound("the trust root", COPY, "run: medtower trust init")
+            raise NotFound("the trust root", TRUST_ROOT, "run: medtower trust init")
         yield found
 
 
@@ -49,7 +47,7 @@ def check(
     installed one."""
     names = [entry.path for entry in repository.entries(f"{step.commit}:{TRUST}", recursive=True)]
     trust_change.check_files(names, required)
-    old = repository.read(step.parent, COPY)
+    old = repository.read(step.parent, TRUST_ROOT)
     with tempfile.TemporaryDirectory(prefix="medtower-trust-") as folder:
         new = Path(folder) / "new"
         repository.export(f"{step.commit}:{TRUST}", new)
@@ -71,7 +69,7 @@ def _former(repository: Repository, commit: str, roles: Sequence[Role]) -> list[
 
 def check_seed(repository: Repository, commit: str, installed: Path | None) -> None:
     """Raise Refused when a repository begins with a copy of another trust root than the installed one."""
-    copy = repository.read(commit, COPY)
+    copy = repository.read(commit, TRUST_ROOT)
     if copy is not None:
         with tempfile.TemporaryDirectory(prefix="medtower-trust-") as folder:
             trust_change.check_first(_written(Path(folder), copy, []), installed)

@@ -125,7 +125,7 @@ def _take_back(tower: Tower, version: int, before: int) -> float:
     started = time.monotonic()
     done = rollback(tower.repository, MODEL, "rollback drill", version=version)
     seconds = _until_serves(tower, before, started)
-    follow_up(tower, done, actor=ACTOR)
+    follow_up(tower, MODEL, done.commit, actor=ACTOR)
     return seconds
 
 

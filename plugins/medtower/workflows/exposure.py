@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from medtower.adapters import git_history
-from medtower.adapters.git import MAIN, Repository
+from medtower.adapters.git import MAIN, Commit, Repository
 from medtower.adapters.postgres import audit as rows
 from medtower.adapters.postgres.database import Database
 from medtower.domain.audit_event import ChainedEvent
@@ -51,7 +51,7 @@ class Disagreement:
 def at(repository: Repository, model: str, moment: datetime) -> Exposure:
     """(version, percent of patients) by git's history alone, the incumbent first; a version in the shadow has 0 %, no model is empty.
 
-    It is what main told to serve at `moment` (aware), by its committers' clocks: a version that the reconciler refused is not known here.
+    It is what main told to serve at `moment` (aware), by its committers' clocks as far as they can be right: a version that the reconciler refused is not known here.
     Raises NotFound for a model that main never had, Refused where history is cut off.
     """
     return _pairs(_said(from_git(repository, model), moment))
@@ -87,23 +87,39 @@ def compare(
 
 
 def from_git(repository: Repository, model: str) -> list[Change]:
-    """Every change of the exposure that main's first parents tell, oldest first."""
-    released = {r.commit: release for r, release in history.releases(repository, MAIN, model)}
+    """Every change of the exposure that main's first parents tell, oldest first, at the times that `_moments` takes them to be of."""
+    told = history.releases(repository, MAIN, model)
+    released = {r.commit: release for r, release in told}
     path = model_tree.path(model, traffic_file.NAME)
     contents = {r.commit: r.content for r in git_history.revisions(repository, MAIN, path)}
     release: Release | None = None
     traffic: Traffic | None = None
     found: list[Change] = []
-    for commit in reversed(repository.log(MAIN, model_tree.path(model))):
+    log = repository.log(MAIN, model_tree.path(model))
+    moments = _moments(log, history.promotions(model, told), datetime.now(UTC))
+    for commit in reversed(log):
         release = released.get(commit.id, release)
         if commit.id in contents:
             traffic = _traffic(contents[commit.id], model, traffic)
         # a committer's clock that was behind cannot make main say this earlier than what it said before
-        moment = max(commit.at, found[-1].at) if found else commit.at
+        moment = max(moments[commit.id], found[-1].at) if found else moments[commit.id]
         if not found or found[-1].shares != _shares(release, traffic):
             found.append(Change(moment, _shares(release, traffic), commit.id))
     if not found:
         raise NotFound(f"the model {model}", f"the history of {MAIN}")
+    return found
+
+
+def _moments(log: Sequence[Commit], promotions: Set[str], now: datetime) -> dict[str, datetime]:
+    """When each commit of `log` (newest first) was made. A promotion's own time was checked when it reached main. Any other committer's clock may
+    say anything: nothing was made after the promotion that follows it, and what is dated after `now` is as old as what follows it."""
+    found: dict[str, datetime] = {}
+    following = latest = now
+    for commit in log:
+        following = following if commit.at > now else min(commit.at, latest)
+        if commit.id in promotions:
+            latest = following = min(commit.at, now)
+        found[commit.id] = following
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from medtower.adapters import git_history
 from medtower.adapters.git import Repository
 from medtower.adapters.git_history import Revision
@@ -27,6 +29,16 @@ def releases(repository: Repository, ref: str, model: str) -> list[tuple[Revisio
     git_history.check_whole(repository)
     found = git_history.revisions(repository, ref, model_tree.path(model, release_file.NAME))
     return [(r, release) for r in found if (release := _read(r.content, model)) is not None]
+
+
+def promotions(model: str, told: Sequence[tuple[Revision, Release]]) -> set[str]:
+    """The commits among `told` (oldest first) that promoted; the others took back or changed nothing."""
+    state, found = Ledger(model), set()
+    for revision, release in told:
+        if state.depth(release.digest) is None:
+            found.add(revision.commit)
+        state = state.then(release, revision.commit, revision.parent)
+    return found
 
 
 def _read(content: bytes | None, model: str) -> Release | None:

@@ -9,7 +9,7 @@ from medtower.adapters.git import MAIN, Repository
 from medtower.adapters.git_checkout import Checkout
 from medtower.domain.contract import ROLES, Role
 from medtower.errors import Refused
-from medtower.releases import ledger, release_file
+from medtower.releases import ledger
 from medtower.workflows import history, model_tree
 from medtower.workflows.check import Rules
 from medtower.workflows.squash import squash
@@ -47,9 +47,8 @@ def _merge(repository: Repository, model: str, version: int, rules: Rules) -> st
 
 def _merged(repository: Repository, model: str, version: int) -> str | None:
     """The promotion that is in force already, when it is of this version."""
-    if model_tree.release_at(repository, MAIN, model).version != version:
-        return None
-    return repository.log(MAIN, model_tree.path(model, release_file.NAME), limit=1)[0].id
+    stack = history.ledger(repository, MAIN, model).stack
+    return stack[-1].commit if stack and stack[-1].release.version == version else None
 
 
 def _check_proposal(repository: Repository, work: Checkout, tip: str, model: str, version: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from medtower.adapters.forge.chosen import forge_of, remote_of
 from medtower.adapters.forge.pull_request import PullRequest
@@ -50,7 +51,7 @@ def refresh(tower: Tower) -> None:
 
 def catch_up(tower: Tower) -> None:
     """Bring main here up to what the forge has, if it says so within a few seconds: what is committed next then continues it. A forge that is
-    down holds nothing up, and its main cannot move meanwhile either."""
+    down holds nothing up. Where only the way to it is cut, its main may move meanwhile; then `share` raises Conflict, and a person must merge."""
     if remote := remote_of(tower.settings):
         try:
             remote.within(PATIENCE_SECONDS).fetch(tower.repository)
@@ -137,5 +138,5 @@ def _verify(tower: Tower, model: str, version: int, head: str) -> None:
     settings, repository = tower.settings, tower.repository
     if model_tree.release_at(repository, head, model).version != version:
         raise Refused("release", f"the branch does not release {model} {version}; propose it again")
-    rules = Rules(settings.environment, settings.approval_roles, tower.trust_root)
+    rules = Rules(settings.environment, settings.approval_roles, tower.trust_root, now=datetime.now(UTC))
     check_squashed(repository, str(repository.head()), head, rules)

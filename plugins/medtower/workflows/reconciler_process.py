@@ -6,6 +6,7 @@ import logging
 import queue
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client import REGISTRY, start_http_server
@@ -16,7 +17,7 @@ from medtower.adapters.postgres.database import Database
 from medtower.audit import chain
 from medtower.domain.audit_event import AuditEvent
 from medtower.domain.release import Manifest
-from medtower.errors import DeadlineExceeded, MedtowerError, Unavailable
+from medtower.errors import DeadlineExceeded, Unavailable
 from medtower.settings import Settings
 from medtower.workflows.health_metrics import HealthCollector
 from medtower.workflows.reconcile import Reconciler
@@ -25,45 +26,78 @@ from medtower.workflows.tower import Tower
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 5.0
+AGAIN_SECONDS = 60.0
 
 
 class Trail(threading.Thread):
-    """Appends events to the audit trail behind the reconciler's back: a rollback never waits for Postgres, and no event is dropped while it runs."""
+    """Appends events to the audit trail behind the reconciler's back: a rollback never waits for Postgres, and no event is dropped while it runs.
 
-    def __init__(self, database: Database) -> None:
+    One that is refused is told, set aside and tried again after every `AGAIN_SECONDS`; those behind it do not wait for it. `waiting` is told how many
+    events are not in the trail yet.
+    """
+
+    def __init__(self, database: Database, waiting: Callable[[int], None] = lambda _: None) -> None:
         super().__init__(daemon=True)
-        self._database = database
+        self._database, self._tell_waiting = database, waiting
         self._waiting: queue.Queue[AuditEvent | None] = queue.Queue()
+        self._refused: list[AuditEvent] = []
 
     def add(self, event: AuditEvent) -> None:
         self._waiting.put(event)
 
     def run(self) -> None:
-        while (event := self._waiting.get()) is not None:
-            while not self._append(event):
-                threading.Event().wait(RETRY_SECONDS)
+        going_on = True
+        while going_on:
+            going_on = self._round()
+            self._tell_waiting(self._waiting.unfinished_tasks)
 
     def stop(self, seconds: float = 5.0) -> None:
         self._waiting.put(None)
         self.join(seconds)
+        if left := self._waiting.unfinished_tasks - self.is_alive():  # that which ends it is none
+            log.error(f"{left} events are not in the audit trail, and this process ends")
 
-    def _append(self, event: AuditEvent) -> bool:
+    def _round(self) -> bool:
+        """Append the next event; those that were refused, when none comes. False when there is none to come."""
         try:
-            rows.append(self._database, event, chain.link)
-        except (Unavailable, DeadlineExceeded) as error:
-            log.warning(
-                "the audit trail is behind", extra={"reason": str(error), "count": self._waiting.qsize() + 1}
-            )
-            return False
-        except MedtowerError as error:  # it would never be taken, and the events behind it wait
-            log.error(f"not in the audit trail: {event}", extra={"reason": str(error)})
-        return True
+            event = self._waiting.get(timeout=AGAIN_SECONDS if self._refused else None)
+        except queue.Empty:
+            self._again()
+            return True
+        if event is None:
+            self._waiting.task_done()
+            self._again()
+        elif not self._append(event):
+            self._refused.append(event)
+        return event is not None
+
+    def _again(self) -> None:
+        self._refused = [event for event in self._refused if not self._append(event, again=True)]
+
+    def _append(self, event: AuditEvent, *, again: bool = False) -> bool:
+        """False for what is refused; while Postgres is away it waits."""
+        while True:
+            try:
+                rows.append(self._database, event, chain.link)
+                self._waiting.task_done()
+                return True
+            except (Unavailable, DeadlineExceeded) as error:
+                behind = self._waiting.unfinished_tasks
+                log.warning("the audit trail is behind", extra={"reason": str(error), "count": behind})
+                self._tell_waiting(behind)
+            except Exception as error:  # whatever it is: the events behind it wait
+                if not again:
+                    reason = f"{type(error).__name__}: {error}"
+                    log.error(f"not in the audit trail yet: {event}", extra={"reason": reason})
+                return False
+            threading.Event().wait(RETRY_SECONDS)
 
 
 def run(chosen: Settings, *, watch: bool) -> int:
     """One pass (returns 0 when every model is as git says, else 1), or passes until SIGTERM or SIGINT."""
     tower = Tower(chosen)
-    trail = Trail(tower.database)
+    metrics = ReconcileMetrics()
+    trail = Trail(tower.database, metrics.audit_waits)
     trail.start()
     reconciler = Reconciler(
         repository=chosen.path("repository"),
@@ -74,7 +108,7 @@ def run(chosen: Settings, *, watch: bool) -> int:
         environment=chosen.environment,
         fetch=lambda manifest, destination: fetch(tower, manifest, destination),
         on_event=trail.add,
-        metrics=ReconcileMetrics(),
+        metrics=metrics,
         required=chosen.approval_roles,
         keep_releases=chosen.store_keep_releases,
     )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from medtower.adapters.git import MAIN
 from medtower.adapters.postgres import incidents, lock
 from medtower.domain.incident import Incident
+from medtower.domain.tree import MODELS
 from medtower.errors import NotFound
 from medtower.workflows import model_tree
 from medtower.workflows.proposal import open_proposal
@@ -28,7 +29,7 @@ def needed(
     tower = tower or Tower()
     if model:
         if model not in tower.names():
-            raise NotFound(f"the model {model}", "triton_models", f"known: {', '.join(tower.names())}")
+            raise NotFound(f"the model {model}", MODELS, f"known: {', '.join(tower.names())}")
         trigger = f"hand/{model}/{datetime.now(UTC):%Y-%m-%dT%H:%M}"
         return [_need(model, window_days, reason or "asked for by hand", trigger)]
     pending: dict[str, list[Incident]] = {}

@@ -9,6 +9,7 @@ from medtower.serving import routing
 from medtower.wait import wait_until
 from medtower.workflows import pull_request
 from medtower.workflows.after_rollback import settle
+from medtower.workflows.deactivate import deactivate
 from medtower.workflows.rollback import Rollback, rollback
 from medtower.workflows.rollback_checks import followed
 from medtower.workflows.tower import Tower
@@ -27,23 +28,31 @@ def take_back(
     """
     pull_request.catch_up(tower)
     done = rollback(tower.repository, name, reason, version=version)
-    follow_up(tower, done, actor=actor)
+    follow_up(tower, name, done.commit, actor=actor)
     return done
 
 
-def follow_up(tower: Tower, done: Rollback, *, actor: str) -> None:
+def take_out(tower: Tower, name: str, reason: str, *, actor: str = "by hand") -> str:
+    """Release no model of `name` any more and settle what can be settled now; return the commit. Raises what `deactivate` raises."""
+    pull_request.catch_up(tower)
+    commit = deactivate(tower.repository, name, reason)
+    follow_up(tower, name, commit, actor=actor)
+    return commit
+
+
+def follow_up(tower: Tower, name: str, commit: str, *, actor: str) -> None:
     """Give the forge the commit, wait a moment for the reconciler where there is one, and settle; nothing of it can fail the rollback."""
     try:
         pull_request.share(tower)
     except MedtowerError as error:
         log.warning(
-            "the rollback stands; the forge gets it later", extra={"model": done.model, "reason": str(error)}
+            "the rollback stands; the forge gets it later", extra={"model": name, "reason": str(error)}
         )
     try:
         if routing.current(tower.settings.path("routing")):
-            wait_until(lambda: followed(tower, done.commit), RECONCILER_SECONDS)
-        settle(tower, done.model, actor=actor)
+            wait_until(lambda: followed(tower, commit), RECONCILER_SECONDS)
+        settle(tower, name, actor=actor)
     except (MedtowerError, OSError) as error:
         log.warning(
-            "the rollback stands; its report comes later", extra={"model": done.model, "reason": str(error)}
+            "the rollback stands; its report comes later", extra={"model": name, "reason": str(error)}
         )

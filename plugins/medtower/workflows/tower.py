@@ -18,11 +18,10 @@ from medtower.adapters.triton import Triton
 from medtower.domain.cohort import CohortSpec
 from medtower.domain.contract import Contract, check_model_name
 from medtower.domain.release import Release
+from medtower.domain.tree import MODELS
 from medtower.errors import NotFound
 from medtower.releases import release_file
 from medtower.settings import Settings, settings
-
-MODELS = "triton_models"
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,6 @@ def read_model(models: Path, name: str) -> Model:
     if not (folder / "model.yaml").exists():
         known = ", ".join(sorted(p.parent.name for p in models.glob("*/model.yaml")))
         raise NotFound(
-            f"the model {name}", "triton_models", f"known: {known}; make one with `medtower new-model {name}`"
+            f"the model {name}", MODELS, f"known: {known}; make one with `medtower new-model {name}`"
         )
     return Model(folder, contracts.read(folder), contracts.read_cohort(folder), release_file.read(folder))

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from medtower.adapters.git import MAIN, Repository
 from medtower.domain.contract import ROLES, Role
+from medtower.domain.tree import TRUST, TRUST_ROOT
 from medtower.domain.trust import TrustStatement
 from medtower.errors import Conflict, NotFound
 from medtower.releases import quorum, trust_change
-from medtower.releases.changes import TRUST
 from medtower.workflows import model_tree
 from medtower.workflows.check import Rules
-from medtower.workflows.check_trust import COPY
 from medtower.workflows.squash import squash
 
 BRANCH = "trust/next"
@@ -29,8 +28,8 @@ def init(repository: Repository, installed: Path, required: Sequence[Role] = ROL
     """Put the first copy of the `installed` trust root on main and return the commit. Raises Conflict when git has one already."""
     trust_change.check_usable(installed, required)
     with repository.checkout() as work:
-        if (work.folder / COPY).exists():
-            raise Conflict(f"{MAIN} has {COPY} already; change it with: medtower trust propose FILE")
+        if (work.folder / TRUST_ROOT).exists():
+            raise Conflict(f"{MAIN} has {TRUST_ROOT} already; change it with: medtower trust propose FILE")
         _place(work.folder, installed)
         commit = work.commit("Start with this trust root")
         work.push(expected=work.tip)
@@ -70,7 +69,7 @@ def approve(
         if confirm:
             # --text: an attribute that calls the file binary would hide from the signer what changes
             shown = repository.git(
-                "diff", "--text", "--no-textconv", "--no-ext-diff", MAIN, BRANCH, "--", COPY
+                "diff", "--text", "--no-textconv", "--no-ext-diff", MAIN, BRANCH, "--", TRUST_ROOT
             )
             confirm(shown.decode(errors="backslashreplace") + quorum.text(signed).decode())
     content, signature = trust_change.sign(signed, key)
@@ -93,13 +92,13 @@ def _place(folder: Path, file: Path) -> None:
     """A new trust root lies in git without the approvals of the one before."""
     shutil.rmtree(folder / TRUST, ignore_errors=True)
     (folder / TRUST).mkdir()
-    shutil.copyfile(file, folder / COPY)
+    shutil.copyfile(file, folder / TRUST_ROOT)
 
 
 def _require(repository: Repository, branch: str, hint: str) -> str:
     tip = repository.head(branch)
-    if tip is None or repository.read(tip, COPY) is None:
-        raise NotFound(COPY, f"branch {branch}", f"run: {hint}")
+    if tip is None or repository.read(tip, TRUST_ROOT) is None:
+        raise NotFound(TRUST_ROOT, f"branch {branch}", f"run: {hint}")
     return tip
 
 
@@ -109,7 +108,7 @@ def _old_and_new(repository: Repository) -> Iterator[tuple[Path, Path]]:
         paths = Path(folder) / "old", Path(folder) / "new"
         for path, branch, hint in zip(paths, (MAIN, BRANCH), ("init", "propose FILE"), strict=True):
             path.write_bytes(
-                repository.read(_require(repository, branch, f"medtower trust {hint}"), COPY) or b""
+                repository.read(_require(repository, branch, f"medtower trust {hint}"), TRUST_ROOT) or b""
             )
         yield paths
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 
 from medtower.domain.contract import ROLES, Role
@@ -10,10 +11,16 @@ from medtower.releases import policy
 
 
 def verify(
-    model_folder: Path, *, allowed_signers: Path, environment: str, required: Collection[Role] = ROLES
+    model_folder: Path,
+    *,
+    allowed_signers: Path,
+    environment: str,
+    required: Collection[Role] = ROLES,
+    at: datetime | None = None,
 ) -> str:
-    """Return one sentence about what the folder releases. Raises Refused and its kin when it may not serve."""
-    release, manifest = policy.verify(model_folder.absolute(), allowed_signers, environment, required)
+    """Return one sentence about what the folder releases. Raises Refused and its kin when it may not serve. `at` (aware) is when the keys must
+    have been valid, for whoever looks back; None is now."""
+    release, manifest = policy.verify(model_folder.absolute(), allowed_signers, environment, required, at=at)
     if manifest is None:
         return f"{release.model}: no model is released ({release.reason})"
     return (

@@ -15,6 +15,7 @@ from medtower.adapters.git import Repository
 from medtower.errors import InvalidInput
 from medtower.settings import Settings
 
+HOSTED: dict[str, type[GitHub] | type[Gitea]] = {"github": GitHub, "gitea": Gitea}
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -27,10 +28,9 @@ def forge_of(settings: Settings) -> Forge:
 
 def hosted(settings: Settings) -> GitHub | Gitea:
     """The forge on a server. Raises InvalidInput when the settings name none."""
-    kind = GitHub if settings.forge == "github" else Gitea
-    if settings.forge == "local":
-        raise InvalidInput("MEDTOWER_FORGE: set it to github or gitea")
-    return kind(_url(settings), _repository(settings), settings.forge_token)
+    if settings.forge not in HOSTED:
+        raise InvalidInput(f"MEDTOWER_FORGE: set it to {' or '.join(HOSTED)}")
+    return HOSTED[settings.forge](_url(settings), _repository(settings), settings.forge_token)
 
 
 def remote_of(settings: Settings) -> Remote | None:

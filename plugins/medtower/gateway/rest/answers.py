@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from medtower.domain.disclaimer import DISCLAIMER
-from medtower.domain.routing import Arm
+from medtower.domain.routing import Arm, RoutingTable
 from medtower.gateway.answering.composition_answer import PartAnswer
 
 
@@ -87,6 +87,13 @@ class ModelCard(BaseModel):
 
 class Models(BaseModel):
     models: list[ModelCard]
+    disclaimer: str = DISCLAIMER
+
+
+class Routing(BaseModel):
+    """The newest table of the reconciler that could be read."""
+
+    table: RoutingTable
     disclaimer: str = DISCLAIMER
 
 

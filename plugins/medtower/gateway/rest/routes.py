@@ -23,6 +23,7 @@ from medtower.gateway.rest.answers import (
     Models,
     OutcomeReport,
     Problem,
+    Routing,
 )
 from medtower.gateway.rest.body import read, strict_json
 from medtower.gateway.rest.refusals import refusals
@@ -68,6 +69,13 @@ def api() -> APIRouter:
         response_model=Models,
         responses=refusals(503),
     )(get_models)
+    router.get(
+        "/routing",
+        dependencies=[may("operate")],
+        summary="The routing table that requests follow",
+        response_model=Routing,
+        responses=refusals(503),
+    )(get_routing)
     return router
 
 
@@ -93,6 +101,11 @@ def _seen_by(request: Request) -> dict[str, Route]:
     parts: Parts = request.app.state.parts
     caller: Caller = request.state.caller
     return {name: route for name, route in parts.routing.table().routes.items() if caller.sees(name)}
+
+
+async def get_routing(request: Request) -> Routing:
+    parts: Parts = request.app.state.parts
+    return Routing(table=parts.routing.table())
 
 
 def operations() -> APIRouter:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from medtower.adapters.git import MAIN, Repository
-from medtower.domain.contract import Role
+from medtower.domain.contract import ROLES, Role
+from medtower.domain.tree import TRUST_ROOT
 from medtower.local.state import write_private
 from medtower.releases import allowed_signers as trust_root
 from medtower.releases import sshsig
 from medtower.workflows import trust
-from medtower.workflows.check_trust import COPY
 
-ROLES: tuple[Role, ...] = ("technical", "clinical", "compliance", "final")
 BOT = "rollout-bot@example.org"
 
 
@@ -33,7 +32,7 @@ def prepare(home: Path) -> None:
     installed = home / "trust" / "allowed_signers"
     write_private(installed, "\n".join(lines) + "\n")
     repository = Repository(home / "models.git")
-    if repository.read(MAIN, COPY) is None:
+    if repository.read(MAIN, TRUST_ROOT) is None:
         trust.init(repository, installed)
 
 

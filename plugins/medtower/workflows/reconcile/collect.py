@@ -11,10 +11,8 @@ from medtower.adapters.git import Repository
 from medtower.adapters.triton import Triton
 from medtower.domain.contract import MODEL_NAME
 from medtower.domain.release import Release
-from medtower.errors import MedtowerError
-from medtower.releases import release_file
 from medtower.serving.store import Store
-from medtower.workflows import model_tree
+from medtower.workflows import history
 from medtower.workflows.reconcile.loading import ready
 from medtower.workflows.reconcile.memory import Memory
 from medtower.workflows.reconcile.routes import Routes
@@ -24,7 +22,8 @@ ASIDE_SECONDS = 30 * 24 * 3600.0
 
 
 class Collector:
-    """Keeps, of every model, the weights of the last `releases` releases in git, all that is loaded, routed to or kept warm."""
+    """Keeps, of every model, the weights of the last `releases` releases in git that nobody took back, all that is loaded, routed to or kept
+    warm."""
 
     def __init__(
         self, repository: Repository, store: Store, triton: Triton, memory: Memory, releases: int
@@ -56,7 +55,7 @@ class Collector:
         return removed
 
     def _keep(self, commit: str, model: str, routes: Routes) -> set[int] | None:
-        """The versions to keep; None, for all of them, where git knows nothing of the model."""
+        """The versions to keep; None, for all of them, where git releases nothing of the model."""
         restorable = self._restorable(commit, model)
         if not restorable:
             return None
@@ -65,22 +64,10 @@ class Collector:
         return restorable | warm | (route.versions if route else set()) | ready(self._triton, model)
 
     def _restorable(self, commit: str, model: str) -> set[int]:
-        """The versions that a revert to one of the last releases on the first-parent history serves."""
-        path = model_tree.path(model, release_file.NAME)
-        last: list[Release] = []
-        for each in self._repository.log(commit, path, limit=self._releases * 4):
-            release = self._release_at(each.id, model)
-            if release and release.version and release.digest not in [r.digest for r in last]:
-                last.append(release)
-            if len(last) >= self._releases:
-                break
-        return {v for release in last for v in _needs(release)}
-
-    def _release_at(self, commit: str, model: str) -> Release | None:
-        try:
-            return model_tree.release_at(self._repository, commit, model)
-        except MedtowerError:  # somebody pushed what is no release; it was never served
-            return None
+        """The versions that a rollback to one of the last releases serves. What was taken back does not return as it was, so it is none of
+        them: versions that failed never push the way back out of the store."""
+        stack = history.ledger(self._repository, commit, model).stack[-self._releases :]
+        return {v for entry in stack for v in _needs(entry.release)}
 
     def _sweep(self) -> list[str]:
         old = self._store.aside(time.time() - ASIDE_SECONDS)

@@ -45,6 +45,11 @@ class ReconcileMetrics:
             ["model", "version", "arm"],
             registry=registry,
         )
+        self._audit = Gauge(
+            "medtower_audit_events_waiting",
+            "Events of the reconciler that are not in the audit trail yet",
+            registry=registry,
+        )
 
     def passed(self, report: ReconcileReport, *, disputed: bool = False) -> None:
         """Take over the result of one pass."""
@@ -67,6 +72,9 @@ class ReconcileMetrics:
     def broken(self, reason: str) -> None:
         """Something is wrong that is no one model's: git cannot be read, or the trust root is not the one that it holds."""
         self._failures.labels("all", reason).inc()
+
+    def audit_waits(self, events: int) -> None:
+        self._audit.set(events)
 
     def loaded(self, model: str, version: int, seconds: float) -> None:
         self._load.labels(model, str(version)).set(seconds)

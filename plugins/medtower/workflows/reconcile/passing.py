@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from medtower.domain.audit_event import AuditEvent
 from medtower.domain.contract import MODEL_NAME
 from medtower.domain.routing import shares
+from medtower.domain.tree import TRUST_ROOT
 from medtower.errors import MedtowerError, ModelMisbehaved, StillFetching, Unavailable
 from medtower.workflows.reconcile import model as one_model
 from medtower.workflows.reconcile.desired import Desired
@@ -61,7 +62,7 @@ class Passing:
         if error is None:
             self._told.pop(None, None)
         elif self._news(None, error):
-            self._event("refuses the trust root", "trust/allowed_signers", error, failure_text(error))
+            self._event("refuses the trust root", TRUST_ROOT, error, failure_text(error))
 
     def _reconcile(self, commit: str, desired: Desired) -> None:
         before = self._routes.by_model.get(desired.model)

@@ -42,8 +42,7 @@ class Routes:
             self.by_model = dict(table.routes)
             if not self._told:
                 for route in table.routes.values():
-                    if route.arms:
-                        self._changed("routes", route, route, table.commit, table.published_at)
+                    self._changed(_verb(route, route), route, route, table.commit, table.published_at)
         self._told = True
 
     def publish(self, commit: str, route: Route | None = None) -> None:
@@ -64,10 +63,14 @@ class Routes:
         self.by_model[model] = Route(model=model, reason=reason)
 
     def withdraw(self, commit: str, model: str) -> None:
-        """The model is gone from git."""
-        before = self.by_model.pop(model)
+        """The model is gone from git. First its route is empty, then it is none: what a table does not name, nobody could tell after a crash."""
+        before, after = self.by_model[model], Route(model=model, reason="git has this model no more")
+        self.by_model[model] = after
         self._write(commit)
-        self._changed("withdraws", before, Route(model=model), commit, datetime.now(UTC))
+        self._reached("published")
+        self._changed("withdraws", before, after, commit, datetime.now(UTC))
+        del self.by_model[model]
+        self._write(commit)
 
     def _write(self, commit: str) -> None:
         table = RoutingTable(commit=commit, published_at=datetime.now(UTC), routes=self.by_model)

@@ -11,12 +11,10 @@ from medtower.adapters.git import Repository
 from medtower.domain.contract import Role
 from medtower.domain.release import Manifest
 from medtower.domain.rollout import Traffic
+from medtower.domain.tree import TRUST_ROOT
 from medtower.errors import ApprovalInvalid, Refused
 from medtower.releases import allowed_signers, approvals, dossier, policy, sshsig, traffic_file
 from medtower.workflows.reconcile.memory import Memory
-
-COPY = "trust/allowed_signers"
-RULE = "trust-root"
 
 
 class Trusted:
@@ -32,14 +30,14 @@ class Trusted:
 
     def look(self, repository: Repository, commit: str) -> str:
         """Compare with the copy in git at `commit`; return what names the state of trust, for whoever keeps verdicts."""
-        copy = repository.read(commit, COPY)
+        copy = repository.read(commit, TRUST_ROOT)
         installed = self._root.read_bytes() if self._root.is_file() else b""
         self.dispute = None
         if copy is not None and copy != installed:
             ours, theirs = (hashlib.sha256(c).hexdigest()[:12] for c in (installed, copy))
             self.dispute = Refused(
-                RULE,
-                f"the installed trust root ({ours}…) is not {COPY} of main ({theirs}…); install the one that the quorum signed. "
+                allowed_signers.RULE,
+                f"the installed trust root ({ours}…) is not {TRUST_ROOT} of main ({theirs}…); install the one that the quorum signed. "
                 f"What was verified before goes on, nothing new does",
             )
         return f"{allowed_signers.digest(self._root)} {hashlib.sha256(copy).hexdigest() if copy is not None else ''}"
