@@ -35,16 +35,6 @@ def _dims(node: Any) -> list[int]:
 class TritonPythonModel:
     """One instance of one version of one model."""
 
-    @staticmethod
-    def auto_complete_config(config: Any) -> Any:
-        """Only the batcher may be missing from a config that Medtower rendered; inputs and outputs are written out in it."""
-        declared = config.as_dict()
-        if not declared["max_batch_size"]:
-            config.set_max_batch_size(1024)
-        if "dynamic_batching" not in declared:
-            config.set_dynamic_batching()
-        return config
-
     def initialize(self, args: dict[str, str]) -> None:
         """Load the version; refuse it when its tensors are not those of the config, as the native backend does."""
         config = json.loads(args["model_config"])

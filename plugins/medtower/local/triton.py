@@ -50,6 +50,7 @@ def command(home: Path, ports: Mapping[str, int], admin_key: str) -> list[str]:
         "--model-control-mode=explicit",
         "--exit-on-error=false",
         "--strict-readiness=false",
+        "--disable-auto-complete-config",  # the reconciler renders it whole; completing it starts another process for every load
         "--http-address=127.0.0.1",
         f"--http-port={ports['http']}",
         "--http-thread-count=8",
