@@ -35,6 +35,7 @@ OPERATIONS = [
     "POST /api/v1/ml/predict",
     "POST /api/v1/ml/outcomes",
     "GET /api/v1/ml/models",
+    "GET /api/v1/ml/routing",
     "GET /api/v1/ml/models/{model}/performance",
     "GET /api/v1/ml/predictions/history",
     "GET /api/v1/ml/stats",
@@ -52,6 +53,7 @@ POSITIVE = schemathesis.GenerationMode.POSITIVE
 # nothing that can be sent there is other than the document says
 NEVER_WRONG = {
     ("GET /api/v1/ml/models", None),
+    ("GET /api/v1/ml/routing", None),
     ("GET /api/v1/ml/batch/{id}", None),
     ("DELETE /api/v1/ml/batch/{id}", None),
     ("GET /api/v1/ml/batch/{id}/result", None),

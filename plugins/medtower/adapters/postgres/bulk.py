@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -18,6 +17,11 @@ _STAGING = sql.SQL(
 )
 # force_null: of the columns `nullable`, an empty text is null although it is quoted.
 _COPY = sql.SQL("copy pg_temp.staging ({columns}) from stdin with (format csv{nullable})")
+
+_TAKEN_APART = sql.SQL(
+    "create temporary table staging on commit drop as "
+    "select {columns} from pg_temp.incoming, jsonb_populate_record(null::{type}, item)"
+)
 
 
 def copy(
@@ -43,17 +47,28 @@ def copy(
     return cursor.rowcount
 
 
+def copy_json(
+    cursor: Cursor, table: str, columns: Sequence[str], items: Iterable[BaseModel], insert: sql.SQL
+) -> int:
+    """As `copy`, for many rows of many columns: they go as JSON, and the database takes them apart in a fifth of the time that it takes here."""
+    listed = names(columns)
+    row_type = sql.Identifier("medtower", table)
+    cursor.execute("create temporary table incoming (item jsonb) on commit drop")
+    # in COPY's text format a backslash escapes; JSON has no raw line break or tab
+    lines = (item.model_dump_json().replace("\\", "\\\\") + "\n" for item in items)
+    cursor.copy_expert("copy pg_temp.incoming from stdin", io.StringIO("".join(lines)))
+    cursor.execute(_TAKEN_APART.format(columns=listed, type=row_type))
+    cursor.execute(insert.format(columns=listed))
+    return cursor.rowcount
+
+
 def names(columns: Sequence[str]) -> sql.Composed:
     """`columns` as a list for a statement."""
     return sql.SQL(", ").join(map(sql.Identifier, columns))
 
 
 def _text(value: object) -> str:
-    """A value as COPY reads it. None is the empty text; a missing feature is a null inside the array."""
+    """A value as COPY reads it. None is the empty text."""
     if value is None:
         return ""
-    if isinstance(value, list):
-        return "{" + ",".join("NULL" if v is None else repr(v) for v in value) + "}"
-    if isinstance(value, dict):
-        return json.dumps({name: item.model_dump() for name, item in value.items()})
     return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -9,7 +9,7 @@ from typing import TypedDict, cast
 
 from psycopg2 import sql
 
-from medtower.adapters.postgres.bulk import copy, names
+from medtower.adapters.postgres.bulk import copy, copy_json, names
 from medtower.adapters.postgres.database import Database
 from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
 
@@ -93,7 +93,7 @@ class PredictionStore:
             return 0
         self._ensure_days({p.event_time.astimezone(UTC).date() for p in predictions})
         with self._database.transaction() as cursor:
-            return copy(cursor, "predictions", _PREDICTION, predictions, _INSERT_PREDICTIONS)
+            return copy_json(cursor, "predictions", _PREDICTION, predictions, _INSERT_PREDICTIONS)
 
     def reused(self, predictions: Sequence[Prediction]) -> list[str]:
         """The request ids of `predictions` that are on record for another body: those that `write` left out for good."""
