@@ -116,11 +116,11 @@ def test_a_load_holds_up_no_request_for_a_version_that_serves(
     triton_process: TritonProcess, triton: Triton
 ) -> None:
     name = "adapter_busy"
-    for version in (1, 2):
+    for version in range(1, 8):
         linear(triton_process.store / name / str(version) / "model.onnx", 3)
     put(triton_process.store, name, "1")
     triton.load(name)
-    put(triton_process.store, name, "1, 2")
+    put(triton_process.store, name, "1, 2, 3, 4, 5, 6, 7")  # many at once, so that the load takes a second
     loaded = threading.Event()
 
     def load() -> None:
@@ -145,8 +145,9 @@ def test_a_load_holds_up_no_request_for_a_version_that_serves(
         began = time.perf_counter()
         pool.submit(load).result()
         took = time.perf_counter() - began
-        assert max(caller.result() for caller in callers) < took / 2
-    assert triton.ready(name, 2)
+        longest = max(caller.result() for caller in callers)
+    assert longest < 0.8 * took  # a request that shares a thread with the load waits for all of it
+    assert triton.ready(name, 7)
 
 
 def test_a_server_that_hangs_is_a_deadline(unanswering_port: int) -> None:
