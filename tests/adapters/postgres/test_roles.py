@@ -105,6 +105,8 @@ def test_no_role_can(postgres, role, statement):
     ],
 )
 def test_this_role_cannot(postgres, role, statement):
+    with Database(postgres.dsn("medtower_gateway")).transaction() as cursor:  # the day that one of them names
+        cursor.execute("select medtower.ensure_partitions('2026-03-01', '2026-03-01')")
     database = Database(postgres.dsn(role))
     with pytest.raises(Refused, match="permission denied"), database.transaction() as cursor:
         cursor.execute(statement)
