@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from medtower.adapters import spool_tables
-from medtower.adapters.spool import Kept, Spool
+from medtower.adapters.spool import Spool
+from medtower.adapters.spool_work import Kept
 from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
 from medtower.errors import Conflict, RecordUnavailable
 

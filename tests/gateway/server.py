@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 
+from medtower import wait
+
 
 def wait_until(condition: Callable[[], Any], seconds: float = 10) -> None:
     """Return when `condition()` is true; raise TimeoutError after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.005)
+    if not wait.wait_until(lambda: bool(condition()), seconds, every=0.005):
+        raise TimeoutError
 
 
 @contextmanager

@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg2
@@ -17,6 +15,7 @@ import pytest
 
 from medtower.errors import Conflict, DeadlineExceeded, DiskFull, NotFound, Unavailable
 from medtower.local import postgres, postgres_place
+from medtower.wait import wait_until
 
 PASSWORD = "only-for-tests"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="dropping root needs root")
@@ -26,15 +25,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 @pytest.fixture
@@ -142,7 +132,7 @@ def test_a_supervisor_that_is_killed_takes_the_server_with_it(running):
     postmaster = int((data / "postmaster.pid").read_text().split()[0])
     process.kill()
     process.wait(5)
-    assert eventually(lambda: not Path(f"/proc/{postmaster}/exe").exists())
+    assert wait_until(lambda: not Path(f"/proc/{postmaster}/exe").exists(), 20)
 
 
 def test_the_password_is_nowhere_on_the_command_line(running):

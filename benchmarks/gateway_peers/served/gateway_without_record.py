@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medtower.adapters.spool import Kept
+from medtower.adapters.spool_work import Kept
 from medtower.domain.prediction import Prediction
 from medtower.gateway import parts, serve
 from medtower.gateway.recording.record import Record

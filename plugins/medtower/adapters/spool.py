@@ -7,7 +7,6 @@ One thread writes. Whatever waits when it comes round is committed as one transa
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import queue
 import sqlite3
@@ -15,16 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from medtower import atomic_file
 from medtower.adapters import spool_escalations as escalations
 from medtower.adapters import spool_tables as tables
+from medtower.adapters import spool_work as work
 from medtower.domain.escalation import Escalation
 from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
-from medtower.errors import Conflict, RecordUnavailable
+from medtower.errors import RecordUnavailable
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -42,23 +41,6 @@ FATAL = frozenset(
         sqlite3.SQLITE_IOERR_CORRUPTFS,
     }
 )
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What stands in the record for a request: its answer (JSON), and whether this call put it there."""
-
-    answer: str
-    fresh: bool
-
-
-@dataclass
-class _Job:
-    """`answered` is there when the work is to keep that and nothing else: many such are written together."""
-
-    work: Callable[[sqlite3.Connection], Any]
-    done: Future[Any]
-    answered: tables.Answered | None = None
 
 
 class Spool:
@@ -80,7 +62,7 @@ class Spool:
     ) -> None:
         self._path, self._keep, self._connect, self._committed = path, keep, connect, committed
         self._remember = remember_days * 86_400
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(WAITING)
+        self._jobs: queue.Queue[work.Job | None] = queue.Queue(WAITING)
         self._reading, self._door = threading.Lock(), threading.Lock()
         self._closed = False
         self.failure: str | None = None
@@ -102,7 +84,7 @@ class Spool:
         answer: str,
         parts: Sequence[Prediction] = (),
         escalation: Escalation | None = None,
-    ) -> Future[Kept]:
+    ) -> Future[work.Kept]:
         """Keep `prediction` and the `answer` (JSON) that leaves with it, the `parts` that a composition made it of, and the `escalation` that it asks
         for. The future ends when all are on the disk.
 
@@ -114,13 +96,13 @@ class Spool:
         )
         rows = [("prediction", part.model_dump_json()) for part in parts]
         return self._submit(
-            lambda connection: _record(connection, row, rows, escalation),
+            lambda connection: work.record(connection, row, rows, escalation),
             None if rows or escalation else row,
         )
 
     def escalated(self, escalation: Escalation, *, delivered: bool) -> Future[None]:
         """Note that the webhook was tried, and whether it took it."""
-        return self._submit(lambda connection: _escalated(connection, escalation.request_id, delivered))
+        return self._submit(lambda connection: work.escalated(connection, escalation.request_id, delivered))
 
     def escalations(self, limit: int) -> list[Escalation]:
         """Up to `limit` escalations that no webhook has taken yet, those tried least often first."""
@@ -140,7 +122,7 @@ class Spool:
     def note(self, *items: Failure | Shadowed) -> Future[None]:
         """Keep what versions failed at or said in the shadow. Rows are kept in the order in which they are handed over."""
         rows = [(tables.NAMES[type(item)], item.model_dump_json()) for item in items]
-        return self._submit(lambda connection: _note(connection, items, rows))
+        return self._submit(lambda connection: work.note(connection, items, rows))
 
     def opened(self) -> set[tuple[str, int, str]]:
         """(model, version, digest) of the circuit breakers that have opened, in this process or one before it."""
@@ -151,7 +133,7 @@ class Spool:
         """Forget what waits up to and including sequence number `upto`: the database has it. What it `refused` for good (sequence number: why)
         is set aside in the table `rejected`."""
         return self._submit(
-            lambda connection: _dropped(connection, upto, refused or {}, self._keep, self._remember)
+            lambda connection: work.dropped(connection, upto, refused or {}, self._keep, self._remember)
         )
 
     def probe(self) -> Future[None]:
@@ -162,7 +144,7 @@ class Spool:
         """The answer that stands for `request_id`, None when it is new; raises Conflict when its body was another, or the answer is no
         longer kept here."""
         with self._read() as connection:
-            return _standing(connection, request_id, body_sha256)
+            return work.standing(connection, request_id, body_sha256)
 
     def waiting(self, limit: int) -> list[tables.Waiting]:
         """The oldest `limit` rows that have not been shipped, in the order they came."""
@@ -194,7 +176,7 @@ class Spool:
                 raise RecordUnavailable(f"{self._path.name} cannot be read: {error}") from error
 
     def _submit(
-        self, work: Callable[[sqlite3.Connection], T], answered: tables.Answered | None = None
+        self, job: Callable[[sqlite3.Connection], T], answered: tables.Answered | None = None
     ) -> Future[T]:
         done: Future[T] = Future()
         with self._door:  # so that no job comes in behind the one that ends the thread
@@ -202,7 +184,7 @@ class Spool:
                 done.set_exception(RecordUnavailable("the spool is closed"))
                 return done
             try:
-                self._jobs.put_nowait(_Job(work, done, answered))
+                self._jobs.put_nowait(work.Job(job, done, answered))
             except queue.Full:
                 done.set_exception(RecordUnavailable(f"{WAITING} requests wait for the disk already"))
         return done
@@ -216,8 +198,8 @@ class Spool:
         if self._writer is not None:
             self._writer.close()
 
-    def _next_group(self) -> tuple[list[_Job], bool]:
-        group: list[_Job] = []
+    def _next_group(self) -> tuple[list[work.Job], bool]:
+        group: list[work.Job] = []
         job = self._jobs.get()
         while job is not None:
             # whoever stopped waiting was not answered, so there is nothing to record
@@ -231,7 +213,7 @@ class Spool:
                 return group, False
         return group, True
 
-    def _write(self, group: list[_Job]) -> None:
+    def _write(self, group: list[work.Job]) -> None:
         if self._fatal:
             why = f"{self.failure}; check the disk, then restart the gateway"
             return _fail(group, RecordUnavailable(why))
@@ -247,18 +229,16 @@ class Spool:
                 job.done.set_result(result)
         return None
 
-    def _commit(self, group: list[_Job]) -> list[Any]:
+    def _commit(self, group: list[work.Job]) -> list[Any]:
         if self._writer is None:
             self._writer = self._connect(self._path)
-        results: list[Any] = []
         self._writer.execute("BEGIN IMMEDIATE")
-        for alike, jobs in itertools.groupby(group, lambda job: job.answered is not None):
-            results += (_record_all if alike else _one_by_one)(self._writer, list(jobs))
+        results = work.done(self._writer, group)
         self._writer.execute("COMMIT")
         self._committed(len(group))
         return results
 
-    def _failed(self, group: list[_Job], error: Exception) -> None:
+    def _failed(self, group: list[work.Job], error: Exception) -> None:
         self._fatal = getattr(error, "sqlite_errorcode", 0) in FATAL
         self.failure = f"{self._path.name} cannot be written: {error}"
         log.error("the spool cannot be written", extra={"reason": str(error), "count": len(group)})
@@ -269,80 +249,6 @@ class Spool:
         _fail(group, RecordUnavailable(self.failure))
 
 
-def _one_by_one(connection: sqlite3.Connection, jobs: Sequence[_Job]) -> list[Any]:
-    results: list[Any] = []
-    for job in jobs:
-        try:
-            results.append(job.work(connection))
-        except Conflict as conflict:  # raised before anything is written: the others go on
-            results.append(conflict)
-    return results
-
-
-def _record_all(connection: sqlite3.Connection, jobs: Sequence[_Job]) -> list[Any]:
-    rows = [job.answered for job in jobs if job.answered]
-    fresh = tables.put_answered(connection, rows, time.time())
-    return [
-        Kept(row.answer, fresh=True) if is_new else _one_by_one(connection, [job])[0]
-        for job, row, is_new in zip(jobs, rows, fresh, strict=True)
-    ]
-
-
-def _record(
-    connection: sqlite3.Connection,
-    row: tables.Answered,
-    parts: Sequence[tuple[str, str]],
-    escalation: Escalation | None,
-) -> Kept:
-    there = _standing(connection, row.request_id, row.body_sha256)
-    if there is not None:
-        return Kept(there, fresh=False)
-    tables.put_answered(connection, [row], time.time())
-    if parts:
-        tables.put(connection, parts, time.time())
-    if escalation:
-        escalations.put(connection, escalation, time.time())
-    return Kept(row.answer, fresh=True)
-
-
-def _escalated(connection: sqlite3.Connection, request_id: str, delivered: bool) -> None:
-    sequence = tables.sequence_of(connection, request_id)
-    escalations.tried(connection, request_id, sequence, delivered=delivered, at=time.time())
-
-
-def _note(
-    connection: sqlite3.Connection, items: Sequence[Failure | Shadowed], rows: Sequence[tuple[str, str]]
-) -> None:
-    tables.put(connection, rows, time.time())
-    for item in items:
-        if isinstance(item, Failure) and item.opened:
-            tables.put_breaker(connection, item, time.time())
-
-
-def _dropped(
-    connection: sqlite3.Connection, upto: int, refused: Mapping[int, str], keep: int, remember: float
-) -> None:
-    now = time.time()
-    tables.set_aside(connection, refused, now)
-    tables.drop(connection, upto, keep, now - remember)
-    escalations.forget(connection, now - remember, tables.FORGET_AT_ONCE)
-
-
-def _standing(connection: sqlite3.Connection, request_id: str, body_sha256: str) -> str | None:
-    there = tables.used(connection, request_id, body_sha256)
-    if there is None:
-        return None
-    sequence, same = there
-    if not same:
-        raise Conflict("this request id was used for another body; send a new request_id")
-    answer = tables.answer(connection, sequence)
-    if answer is None:
-        raise Conflict(
-            "this request was answered; the answer is on record, but no longer kept for repetition; send a new request_id to ask again"
-        )
-    return answer
-
-
-def _fail(group: list[_Job], error: RecordUnavailable) -> None:
+def _fail(group: list[work.Job], error: RecordUnavailable) -> None:
     for job in group:
         job.done.set_exception(error)

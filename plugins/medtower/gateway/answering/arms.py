@@ -8,9 +8,7 @@ from __future__ import annotations
 import time
 from array import array
 from concurrent.futures import Future
-from typing import Literal, cast
 
-from medtower.domain.prediction import Failure
 from medtower.domain.routing import Arm, Route
 from medtower.errors import (
     DeadlineExceeded,
@@ -21,14 +19,13 @@ from medtower.errors import (
     Unavailable,
 )
 from medtower.gateway.answering.cache import lifetime
-from medtower.gateway.answering.case import Case, Inferred, encoded, milliseconds_since, scored
+from medtower.gateway.answering.case import Case, Inferred, encoded, failure, milliseconds_since, scored
 from medtower.gateway.observing.observed import Seen
 from medtower.gateway.parts import Parts
 from medtower.serving.routing import choose
 
 UNUSABLE = (ModelMisbehaved, Unavailable, DeadlineExceeded)
 CANDIDATE_SHARE = 0.5
-Code = Literal[422, 502, 503, 504]
 
 
 async def infer(parts: Parts, case: Case, seen: Seen) -> Inferred:
@@ -160,21 +157,8 @@ class _Request:
         """Count the failure and hand it to the record."""
         case = self.case
         self.parts.metrics.asked(case.model, arm.version, arm.name, "failed")
-        return self.parts.record.note(
-            Failure(
-                request_id=case.question.request_id,
-                model=case.model,
-                version=arm.version,
-                digest=arm.digest,
-                arm=arm.name,
-                subject=case.subject,
-                event_time=case.question.event_time,
-                received_at=case.received_at,
-                code=cast(Code, error.http_status),
-                latency_ms=milliseconds_since(start) if took is None else took,
-                opened=opened,
-            )
-        )
+        latency = milliseconds_since(start) if took is None else took
+        return self.parts.record.note(failure(case, arm, error, latency, opened=opened))
 
     async def _kept(self, noted: Future[None]) -> None:
         await self.parts.record.settled(noted)

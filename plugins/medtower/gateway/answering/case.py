@@ -9,15 +9,18 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, cast
 
 from medtower.domain.contract import Contract
 from medtower.domain.inference import encode
+from medtower.domain.prediction import Failure
 from medtower.domain.routing import Arm, Shadow
-from medtower.errors import FeatureInvalid, ModelMisbehaved
+from medtower.errors import FeatureInvalid, MedtowerError, ModelMisbehaved
 from medtower.gateway.answering.inference import Triton
 from medtower.gateway.answering.plain_row import plain_row
 from medtower.serving.pseudonym import pseudonym
+
+Code = Literal[422, 502, 503, 504]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +104,20 @@ async def scored(
 def milliseconds_since(start: float) -> float:
     """From `start` (time.perf_counter) until now."""
     return (time.perf_counter() - start) * 1000
+
+
+def failure(case: Case, arm: Arm, error: MedtowerError, latency_ms: float, *, opened: bool) -> Failure:
+    """What goes on record of an attempt at `case` that `arm` failed at."""
+    return Failure(
+        request_id=case.question.request_id,
+        model=case.model,
+        version=arm.version,
+        digest=arm.digest,
+        arm=arm.name,
+        subject=case.subject,
+        event_time=case.question.event_time,
+        received_at=case.received_at,
+        code=cast(Code, error.http_status),
+        latency_ms=latency_ms,
+        opened=opened,
+    )

@@ -9,13 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import cast
 
-from medtower.domain.prediction import Failure
 from medtower.domain.routing import Arm, Route
 from medtower.errors import FeatureInvalid, MedtowerError, NotFound, Unavailable
-from medtower.gateway.answering.arms import CANDIDATE_SHARE, UNUSABLE, Code, weighed
-from medtower.gateway.answering.case import Case, Inferred, encoded, milliseconds_since
+from medtower.gateway.answering.arms import CANDIDATE_SHARE, UNUSABLE, weighed
+from medtower.gateway.answering.case import Case, Inferred, encoded, failure, milliseconds_since
 from medtower.gateway.answering.composition_answer import Composed, Ran
 from medtower.gateway.answering.composition_parts import Waves, standing
 from medtower.gateway.observing.observed import Seen
@@ -135,18 +133,4 @@ class _Request:
         """Count that `arm` failed as a whole, and hand it to the record."""
         case = self.case
         self.parts.metrics.asked(case.model, arm.version, arm.name, "failed")
-        return self.parts.record.note(
-            Failure(
-                request_id=case.question.request_id,
-                model=case.model,
-                version=arm.version,
-                digest=arm.digest,
-                arm=arm.name,
-                subject=case.subject,
-                event_time=case.question.event_time,
-                received_at=case.received_at,
-                code=cast(Code, error.http_status),
-                latency_ms=took,
-                opened=opened,
-            )
-        )
+        return self.parts.record.note(failure(case, arm, error, took, opened=opened))

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from medtower.adapters.spool import Kept, Spool
+from medtower.adapters.spool import Spool
+from medtower.adapters.spool_work import Kept
 from medtower.domain.escalation import Escalation
 from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
 from medtower.errors import RecordUnavailable
