@@ -9,6 +9,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +23,10 @@ CANARY = "Zaphod-4711"
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    """Everything that any logger writes, as it would be on stderr."""
-    written = io.StringIO()
+    """Everything that any logger writes in this thread, as it would be on stderr. A thread that another test left may have something to say as well."""
+    written, here = io.StringIO(), threading.get_ident()
     handler = logging.StreamHandler(written)
+    handler.addFilter(lambda record: record.thread == here)
     handler.setFormatter(logs.JsonFormatter())
     root = logging.getLogger()
     level = root.level
