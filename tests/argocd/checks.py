@@ -296,6 +296,7 @@ def only_the_gateway_reaches_triton(objects: list[Manifest]) -> list[str]:
             ("triton", 8002),
             ("triton", 9180),
             ("gateway", 8080),
+            ("gateway", 9080),
             ("mlflow", 5000),
         )
     }

@@ -94,6 +94,7 @@ MISTAKES: list[tuple[Check, Break]] = [
     (checks.settings_are_known, lambda o: set_env(o, "gateway/gateway", "MEDTOWER_ROUTNG", {"value": "x"})),
     (checks.services_find_their_pods, lambda o: named(o, "Service", "triton")["spec"]["selector"].update({"app.kubernetes.io/name": "trition"})),
     (checks.services_find_their_pods, lambda o: named(o, "Service", "gateway")["spec"]["ports"][0].update(targetPort="https")),
+    (checks.services_find_their_pods, lambda o: container(o, "gateway/gateway")["ports"].pop()),
     (checks.selectors_agree, lambda o: named(o, "Deployment", "mlflow")["spec"]["selector"]["matchLabels"].update({"app.kubernetes.io/name": "gateway"})),
     (checks.selectors_agree, lambda o: drop(o, "ServiceAccount", "gateway")),
     (checks.policies_select_and_match_ports, lambda o: policy(o, "gateway")["podSelector"]["matchLabels"].update({"app.kubernetes.io/name": "gatevay"})),
@@ -104,6 +105,7 @@ MISTAKES: list[tuple[Check, Break]] = [
     (checks.only_the_gateway_reaches_triton, lambda o: policy(o, "triton")["ingress"][0].update({"from": [{"podSelector": {}}]}) or policy(o, "smoke")["egress"][1].update({"to": [{"podSelector": {}}], "ports": [{"port": 8000}]})),
     (checks.only_the_gateway_reaches_triton, lambda o: policy(o, "gateway").pop("egress")),
     (checks.only_the_gateway_reaches_triton, lambda o: policy(o, "smoke")["egress"].pop()),
+    (checks.only_the_gateway_reaches_triton, lambda o: policy(o, "smoke")["egress"][1]["ports"].append({"port": 9080})),
     (checks.addresses_name_services, lambda o: set_env(o, "triton/reconciler", "MEDTOWER_MLFLOW_URI", {"value": "http://mlflow:5001"})),
     (checks.addresses_name_services, lambda o: drop(o, "Service", "triton")),
     (checks.hooks_are_short, lambda o: named(o, "Job", "smoke-als-risk")["spec"].update(activeDeadlineSeconds=600)),
@@ -163,6 +165,19 @@ def test_the_gateway_is_asked_for_its_health_on_its_own_loopback(tower: list[Man
     (port,) = [v["value"] for v in gateway["env"] if v["name"] == "MEDTOWER_GATEWAY_PORT"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert f"http://127.0.0.1:{port}/health/live" in gateway[probe]["exec"]["command"][-1]
+
+
+def test_clients_reach_both_protocols_of_the_gateway_and_prometheus_its_metrics_only(
+    objects: list[Manifest],
+) -> None:
+    said = {v["name"]: v.get("value") for v in container(objects, "gateway/gateway")["env"]}
+    ports = [int(said[name]) for name in ("MEDTOWER_GATEWAY_PORT", "MEDTOWER_GATEWAY_GRPC_PORT")]
+    assert [port["port"] for port in named(objects, "Service", "gateway")["spec"]["ports"]] == ports
+    let_in = {
+        next(iter(rule["from"][0]["podSelector"]["matchLabels"])): [port["port"] for port in rule["ports"]]
+        for rule in policy(objects, "gateway")["ingress"]
+    }
+    assert let_in == {"medtower/gateway-client": ports, "app.kubernetes.io/name": ports[:1]}
 
 
 def test_mlflow_answers_to_the_names_that_its_callers_use(tower: list[Manifest]) -> None:
