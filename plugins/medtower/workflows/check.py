@@ -14,10 +14,19 @@ from medtower.adapters.git_history import Step
 from medtower.domain.contract import MODEL_NAME, ROLES, Role
 from medtower.domain.rollout import Traffic
 from medtower.errors import Refused
-from medtower.releases import changes, kustomization, ledger, policy, release_file, steps, traffic_file
+from medtower.releases import (
+    changes,
+    dossier,
+    kustomization,
+    ledger,
+    policy,
+    release_file,
+    steps,
+    traffic_file,
+)
 from medtower.releases.changes import Change, Files
 from medtower.releases.ledger import Deactivation, Promotion, Rollback
-from medtower.workflows import check_trust, history, model_tree
+from medtower.workflows import check_trust, compositions, history, model_tree
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,8 @@ class _Model:
             for root in roots:
                 _, manifest = policy.verify(folder, root, self.rules.environment, self.rules.required)
                 kustomization.check(folder, manifest)
+            contract = dossier.read_contract(policy.dossier_of(folder, version))
+        compositions.check_fits(self.repository, contract, at=self.step.parent)
 
     def _check_time(self, version: int) -> None:
         """The hours of the first stage, and what `medtower exposure` tells, count from the promotion's own time."""

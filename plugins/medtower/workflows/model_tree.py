@@ -37,14 +37,14 @@ def release_at(repository: Repository, ref: str, model: str) -> Release:
     return release_file.parse(repository.read(ref, path(model, release_file.NAME)), model)
 
 
-def released(repository: Repository) -> dict[str, Release]:
-    """The release of every model on main, by name. What is no model's name is passed over, and so, with a warning, is a release that cannot be
+def released(repository: Repository, ref: str = MAIN) -> dict[str, Release]:
+    """The release of every model at `ref`, by name. What is no model's name is passed over, and so, with a warning, is a release that cannot be
     read: the reconciler tells whoever asks for that model, and the others go on."""
     found = {}
-    for entry in repository.entries(f"{MAIN}:{FOLDER}"):
+    for entry in repository.entries(f"{ref}:{FOLDER}"):
         if entry.kind == "tree" and MODEL_NAME.fullmatch(entry.path):
             try:
-                found[entry.path] = release_at(repository, MAIN, entry.path)
+                found[entry.path] = release_at(repository, ref, entry.path)
             except Refused as error:
                 log.warning("a release cannot be read", extra={"model": entry.path, "reason": str(error)})
     return found
