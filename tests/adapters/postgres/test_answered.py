@@ -87,9 +87,7 @@ def test_a_page_can_be_of_one_model_or_some(store, database):
 def test_a_question_opens_the_partitions_of_its_days_only(store, database, condition, days):
     store.write([prediction(n, event_time=NOON + n * DAY) for n in range(30)])
     with database.transaction() as cursor:
-        cursor.execute(
-            answered.sql.SQL("explain select 1 from medtower.predictions where {}").format(condition)
-        )
+        cursor.execute(answered.sql.SQL("explain select 1 from medtower.answers where {}").format(condition))
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert len(set(re.findall(r"predictions_\d{8}", plan))) == days
 

@@ -119,7 +119,7 @@ def test_migrating_twice_and_at_once_changes_nothing(postgres):
     assert problems == []
     with Database(postgres.dsn("medtower_owner")).transaction() as cursor:
         cursor.execute("select version_num from medtower.alembic_version")
-        assert cursor.fetchall() == [("0005",)]
+        assert cursor.fetchall() == [("0006",)]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from medtower.adapters.postgres.database import Database
 from medtower.errors import Refused
 
 TABLES = (
-    "requests", "predictions", "outcomes", "performance", "drift", "incidents", "health", "audit", "failures", "shadows",
+    "requests", "predictions", "outcomes", "performance", "drift", "incidents", "health", "audit", "failures", "shadows", "answers",
 )  # fmt: skip
 ROLES = ("medtower_gateway", "medtower_airflow", "medtower_reconciler", "medtower_reader")
 TRACKING = ("performance", "drift", "incidents", "health")
@@ -37,11 +37,13 @@ def test_the_role_has_exactly_its_grants(postgres, role):
         assert set(cursor.fetchall()) == MAY[role]
 
 
-def test_the_gateway_reads_of_predictions_what_it_may_show_again(postgres):
+@pytest.mark.parametrize("relation", ["predictions", "answers"])
+def test_the_gateway_reads_of_predictions_what_it_may_show_again(postgres, relation):
     with Database(postgres.dsn("medtower_gateway")).transaction() as cursor:
         cursor.execute(
-            "select attname from pg_attribute where attrelid = 'medtower.predictions'::regclass and attnum > 0"
-            " and not has_column_privilege('medtower.predictions', attname, 'SELECT')"
+            "select attname from pg_attribute where attrelid = %(name)s::regclass and attnum > 0"
+            " and not has_column_privilege(%(name)s, attname, 'SELECT')",
+            {"name": f"medtower.{relation}"},
         )
         assert {name for (name,) in cursor.fetchall()} == {"features", "texts", "body_sha256"}
 

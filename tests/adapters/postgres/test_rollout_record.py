@@ -174,6 +174,7 @@ def test_predictions_from_before_it_was_kept_came_in_when_the_database_got_them(
     gateway.write([prediction("r1", 4, arm="candidate")])
     connection = psycopg2.connect(clean_postgres.superuser.rsplit("/", 1)[0] + "/medtower")
     with connection.cursor() as cursor:
+        cursor.execute("drop view medtower.answers")
         cursor.execute("alter table medtower.predictions drop column received_at")
         cursor.execute("set role medtower_owner")
         cursor.execute(import_module("medtower.adapters.postgres.migrations.versions.0004_rollouts").RECEIVED)

@@ -1,7 +1,8 @@
 """What was answered, as the gateway may show it again: no features, no texts, no outcome's value (the grants of migration 0005 hold it to that).
 
-`medtower.predictions` has a partition a day of `event_time`. The days of the requests in question are found in `medtower.requests` first, and
-stand in the statement, so that Postgres plans for these partitions and locks no others.
+`medtower.answers` are the predictions, each case once: what a composition's own weights said is left out. They have a partition a day of `event_time`.
+The days of the requests in question are found in `medtower.requests` first, and stand in the statement, so that Postgres plans for these partitions
+and locks no others.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from medtower.statistics.quantile import interval_ranks
 
 QUANTILES = (0.5, 0.95, 0.99)
 _PAGE = sql.SQL("""
-select request_id, event_time from medtower.requests where {models} and {before}
+select request_id, event_time from medtower.requests where {models} and {before} and not medtower.is_own_part(request_id)
 order by received_at desc, request_id desc limit {limit}
 """)
 _SHOWN = sql.SQL("""
-select {columns} from medtower.predictions where event_time = any({times}) and request_id = any({ids})
+select {columns} from medtower.answers where event_time = any({times}) and request_id = any({ids})
 order by received_at desc, request_id desc
 """)
 _DAYS = sql.SQL("""
@@ -29,7 +30,7 @@ select distinct (event_time at time zone 'UTC')::date from medtower.requests
 where {models} and received_at >= {since} and received_at < {until} order by 1
 """)
 _COUNTS = sql.SQL("""
-select model, version, arm, 200, count(*) from medtower.predictions
+select model, version, arm, 200, count(*) from medtower.answers
 where {models} and {days} and received_at >= {since} and received_at < {until} group by 1, 2, 3
 union all
 select model, version, arm, code, count(*) from medtower.failures
@@ -39,7 +40,7 @@ order by 1, 2, 3, 4
 _VERSIONS = sql.SQL("""
 select p.version, count(*), count(*) filter (where p.requires_human_review), count(*) filter (where p.cached),
     count(*) filter (where p.event_time <= {due}), count(*) filter (where p.event_time <= {due} and o.there)
-from medtower.predictions p
+from medtower.answers p
 cross join lateral (
     select exists (select from medtower.outcomes where outcomes.request_id = p.request_id and outcomes.model = p.model) as there
 ) o
@@ -47,7 +48,7 @@ where {models} and {days} and p.received_at >= {since} and p.received_at < {unti
 """)
 _LATENCY = sql.SQL("""
 select percentile_cont({q}) within group (order by latency_ms), percentile_disc({ranks}) within group (order by latency_ms)
-from medtower.predictions
+from medtower.answers
 where {models} and version = {version} and not cached and {days} and received_at >= {since} and received_at < {until}
 """)
 

@@ -47,7 +47,7 @@ on conflict do nothing
 """)
 _LABELLED = sql.SQL("select {columns} from medtower.labelled(%s, %s, %s, %s, %s)")
 _WINDOW = sql.SQL("""
-select {columns} from medtower.predictions
+select {columns} from medtower.answers
 where model = %s and (%s::integer is null or version = %s) and event_time >= %s and event_time < %s
 order by event_time, request_id
 """)
