@@ -20,6 +20,28 @@ def test_who_is_refused_pays_nothing_for_asking() -> None:
     assert buckets.take("a", 1, 1, 1.0001) == 0
 
 
+def test_what_comes_in_many_takes_as_many() -> None:
+    buckets = Buckets()
+    assert buckets.take("a", 8, 10, 100.0) == 0
+    assert buckets.take_more("a", 5, 100.0) == 0
+    assert buckets.take("a", 8, 10, 100.0) == 0
+    assert buckets.take_more("a", 5, 100.0) == pytest.approx(3 / 8)  # 3 are there, and the next try wants 6
+    assert buckets.take("a", 8, 10, 100.375) == 0
+    assert buckets.take_more("a", 5, 100.375) == 0
+    assert buckets.take("a", 8, 10, 100.375) == 0.125
+
+
+def test_what_is_larger_than_the_bucket_wants_it_full_and_owes_the_rest() -> None:
+    buckets = Buckets()
+    assert buckets.take("a", 1, 3, 0.0) == 0
+    assert buckets.take_more("a", 9, 0.0) == 0
+    assert buckets.take("a", 1, 3, 0.0) == 8.0
+    assert buckets.take("a", 1, 3, 9.0) == 0
+    assert buckets.take_more("a", 9, 9.0) == 2.0
+    assert buckets.take("a", 1, 3, 11.0) == 0
+    assert buckets.take_more("a", 9, 11.0) == 0
+
+
 def test_a_clock_that_goes_back_gives_nothing_away_and_locks_nobody_out() -> None:
     buckets = Buckets()
     buckets.take("a", 1, 1, 1000.0)

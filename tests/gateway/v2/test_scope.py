@@ -6,7 +6,7 @@ import pytest
 import tritonclient.grpc as grpc_client
 import tritonclient.http as http_client
 from tests.gateway.conftest import Gateway, grant
-from tests.gateway.v2.conftest import tensor
+from tests.gateway.v2.conftest import ROW, tensor
 from tritonclient.utils import InferenceServerException
 
 from medtower.adapters import api_keys
@@ -64,3 +64,35 @@ def test_who_asks_too_much_is_told_when_to_come_back(
     assert 90 <= int(refused.headers["Retry-After"]) <= 100
     told = status(lambda: grpc.infer("demo_risk", [tensor(grpc_client)], headers=key))
     assert told == "StatusCode.RESOURCE_EXHAUSTED"
+
+
+@pytest.mark.parametrize("module", [http_client, grpc_client])
+def test_a_request_of_many_rows_is_as_many_requests(
+    gateway: Gateway,
+    http: http_client.InferenceServerClient,
+    grpc: grpc_client.InferenceServerClient,
+    module: object,
+) -> None:
+    grant(gateway.settings, "slow", SLOW, "service", rate=0.01, burst=8)
+    client = http if module is http_client else grpc
+
+    def ask(rows: int) -> object:
+        return client.infer("demo_risk", [tensor(module, [ROW] * rows)], headers={"x-api-key": SLOW})
+
+    ask(5)
+    assert status(lambda: ask(5)) in ("429", "StatusCode.RESOURCE_EXHAUSTED")
+    ask(2)
+    assert status(lambda: ask(1)) in ("429", "StatusCode.RESOURCE_EXHAUSTED")
+    assert len(gateway.recorded()) == 7
+
+
+def test_more_rows_than_a_caller_has_at_once_are_answered_when_it_has_asked_nothing_lately(
+    gateway: Gateway, http: http_client.InferenceServerClient
+) -> None:
+    grant(gateway.settings, "slow", SLOW, "service", rate=0.5, burst=4)
+    rows = tensor(http_client, [ROW] * 100)
+    http.infer("demo_risk", [rows], headers={"x-api-key": SLOW})
+    refused = gateway.http.get("/v2", headers={"x-api-key": SLOW})
+    assert refused.status_code == 429
+    assert 190 <= int(refused.headers["Retry-After"]) <= 194
+    assert len(gateway.recorded()) == 100

@@ -49,6 +49,11 @@ class Access:
             await asyncio.wait([asyncio.wrap_future(coming.fetch)], timeout=PATIENCE_SECONDS)
             return self.identify(headers, peer, now)
 
+    def charge(self, caller: Caller, rows: int, now: float) -> None:
+        """Take what a request of `rows` cases costs beyond the one that it paid at the door. Raises RateLimited; the door's is not given back."""
+        if rows > 1 and (wait := self._asked.take_more(caller.id, rows - 1, now)):
+            raise RateLimited(wait)
+
     def close(self) -> None:
         if self._tokens:
             self._tokens.close()

@@ -24,15 +24,33 @@ class Buckets:
         if bucket is None:
             if len(self._levels) >= self._most:
                 self._levels.popitem(last=False)
-            self._levels[name] = [burst - 1.0, now]
+            self._levels[name] = [burst - 1.0, now, rate, burst]
             return 0.0
         self._levels.move_to_end(name)
         level = min(burst, bucket[0] + max(0.0, now - bucket[1]) * rate)
-        bucket[1] = now
+        bucket[1:] = now, rate, burst
         if level < 1.0:
             bucket[0] = level
             return (1.0 - level) / rate
         bucket[0] = level - 1.0
+        return 0.0
+
+    def take_more(self, name: str, count: int, now: float) -> float:
+        """Take `count` further tokens for what came with one, as its bucket was last filled, and return 0. Without them take none, and return the
+        seconds until all would be there.
+
+        What is larger than the whole bucket is let through by a full one, which then owes the rest.
+        """
+        bucket = self._levels.get(name)
+        if bucket is None:  # forgotten since, or never counted
+            return 0.0
+        level, at, rate, burst = bucket
+        level = min(burst, level + max(0.0, now - at) * rate)
+        bucket[:2] = level, now
+        wanted = min(count + 1.0, burst)  # with the one that was paid, and will be again
+        if level + 1.0 < wanted:
+            return (wanted - level) / rate
+        bucket[0] = level - count
         return 0.0
 
     def empty(self, name: str, rate: float, now: float) -> float:

@@ -98,6 +98,7 @@ class InferenceService:
         seen.model = route.model
         width = named_by(route, version).contract.width
         asked = grpc_messages.question(message, width, version, context.time_remaining())
+        self._parts.access.charge(caller, len(asked.rows), time.time())
         answered = await answers(self._parts, route, asked, seen)
         return Response(grpc_messages.answer(route.model, asked, responses.fields(answered)), answered)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -56,13 +57,14 @@ async def infer(parts: Parts, scope: Scope, receive: Receive, send: Send) -> Seq
     """POST /v2/models/{model}[/versions/{version}]/infer. When the answer leaves, its record is on the disk. Returns what a shadow
     may score now. Raises what `problems` maps."""
     seen: Seen = scope["state"]["seen"]
-    must(parts, scope, "predict")
+    caller = must(parts, scope, "predict")
     route, version = addressed(parts, scope["path"].split("/")[3:-1])
     seen.model = route.model
     headers = dict(scope["headers"])
     body = await unpacked(scope, receive, headers.get(b"content-encoding"))
     width = named_by(route, version).contract.width
     question = requests.question(body, headers.get(HEADER_LENGTH), width, version)
+    parts.access.charge(caller, len(question.rows), time.time())
     answered = await answers(parts, route, question, seen)
     content, header_length = responses.encoded(route.model, question, responses.fields(answered))
     if header_length is None:
