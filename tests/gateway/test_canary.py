@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +15,8 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 from pydantic import SecretStr
-from tests.fixtures.postgres import Cluster
+from tests.fixtures.postgres import Cluster, free_port
+from tests.gateway import grpc_canaries
 from tests.gateway.answering.test_escalation import Hook
 from tests.gateway.conftest import FEATURES, RISK, Gateway, publish, started
 from tests.gateway.fake_triton import FakeTriton
@@ -48,6 +50,8 @@ CONTRACT = Contract.model_validate(
 )  # fmt: skip
 GOOD = FEATURES | {"note": NOTE, "trace": [1, 2, 3]}
 PREDICT = "/api/v1/ml/predict/demo_risk"
+V2_ROW = [70.5, 1.0, 3.0, 1.0, 5.0, *[0.0] * 8, 1.0, 2.0, 3.0, math.nan]
+WORDS = {"value": LOST, "number": VALUE, "subject": SUBJECT, "name": NAME, "path": PATH}
 BATCH_ROW = f'{SUBJECT},70.5,M,3,true,,"{NOTE}","[1, 2]"'
 
 
@@ -152,7 +156,7 @@ def _outcomes(http: httpx.Client) -> list[httpx.Response]:
 
 def _v2(http: httpx.Client) -> list[httpx.Response]:
     width = CONTRACT.width
-    row = [70.5, 1, 3, 1, 5, *[0.0] * 8, 1, 2, 3, None]
+    row = [*V2_ROW[:-1], None]
     tensor = {"name": "features", "datatype": "FP32", "shape": [1, width], "data": row}
     good = {"id": "v2-good", "parameters": {"subject_id": SUBJECT}, "inputs": [tensor]}
     bad: Sequence[dict[str, Any]] = [
@@ -235,17 +239,19 @@ def test_08_what_identifies_a_patient_is_in_no_error_log_metric_trace_or_table(
     with running(collector) as traces, running(hook) as webhook:
         more = {
             "dsn": SecretStr(dsn), "otlp_url": traces, "trace_ratio": 1.0, "log_successes": 100_000,
-            "webhooks": {"crisis": SecretStr(webhook)},
+            "webhooks": {"crisis": SecretStr(webhook)}, "gateway_grpc_port": free_port(),
         }  # fmt: skip
         with started(settings.model_copy(update=more), triton, PostgresSink(dsn)) as gateway:
             publish(gateway.settings, {"demo_risk": CONTRACT}, demo_risk={1: 100})
             replies = sent(gateway)
+            called = list(grpc_canaries.replies(gateway.settings.gateway_grpc_port, V2_ROW, WORDS))
             wait_until(lambda: gateway.app.state.parts.record.spool.depth()[0] == 0)
             metrics = gateway.http.get("/metrics").text
             spool = b"".join(p.read_bytes() for p in settings.path("spool").parent.iterdir())
     database = stored(clean_postgres)
     assert "[person]" in database  # the notes did arrive, without what was taken out
     assert "good-2" in database
+    assert "grpc-good" in database
     assert b"[person]" in spool
     assert hook.heard
     assert collector.spans()
@@ -260,7 +266,7 @@ def test_08_what_identifies_a_patient_is_in_no_error_log_metric_trace_or_table(
     found += told("a trace", str(collector.spans())) + told(
         "the webhook", json.dumps([body for _, body in hook.heard])
     )
-    found += told("the database", database)
+    found += told("the database", database) + [leak for place, said in called for leak in told(place, said)]
     assert found == []
 
 
