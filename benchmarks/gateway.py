@@ -1,7 +1,8 @@
-"""`make bench-gateway`: this gateway, raw Triton and the peers that serve models, asked the same rows on this machine in one run; then the soak.
+"""`make bench-gateway`: this gateway, raw Triton and the peers that serve models, asked the same rows on this machine in one run; then escalation, then the soak.
 
 Prints Markdown tables and writes benchmarks/gateway.json: servers.<name> {rps_c16, p50_c1_ms, p95_c1_ms, p99_c1_ms, rss_mb, version}, null
-for what could not be measured (`reasons.<name>` says why), and soak {acknowledged, stored, lost, duplicates}. Asserts nothing about time.
+for what could not be measured (`reasons.<name>` says why), escalation {p50_c1_ms, p95_c1_ms, p50_c16_ms, p95_c16_ms, requests, told_before, undelivered},
+and soak {acknowledged, stored, lost, duplicates}. Asserts nothing about time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from benchmarks import gateway_profile, gateway_soak, gateway_table
+from benchmarks import gateway_escalation, gateway_profile, gateway_soak, gateway_table
 from benchmarks.gateway_peers import (
     bentoml,
     fastapi,
@@ -40,6 +41,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from medtower.errors import MedtowerError
 
+ESCALATION = "escalation"
+EMERGENCIES = 1000
 OUT = Path(__file__).with_name("gateway.json")
 CALLERS = 16
 FAILURES = (MedtowerError, OSError, ValueError, httpx.HTTPError, subprocess.SubprocessError)
@@ -58,6 +61,7 @@ EXAMPLES = """examples:
   make bench-gateway                                                          everything, about 40 minutes
   .venv/bin/python -m benchmarks.gateway --only triton gateway_v2 --seconds 5  what begins with these, without the others
   .venv/bin/python -m benchmarks.gateway --skip-soak --rounds 1               the table alone, one round
+  .venv/bin/python -m benchmarks.gateway --only escalation --skip-soak        how long an emergency's answer takes
   .venv/bin/python -m benchmarks.gateway --only gateway_rest --skip-soak --profile
 """
 
@@ -145,14 +149,19 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that every server is ended
     console = Console(stderr=True)
     names = selected(chosen.only)
-    if not names and chosen.skip_soak:
-        console.print(f"nothing to measure: --only takes the beginnings of {', '.join(selected([]))}")
+    escalation = not chosen.only or ESCALATION.startswith(tuple(chosen.only))
+    if not names and not escalation and chosen.skip_soak:
+        known = ", ".join([*selected([]), ESCALATION])
+        console.print(f"nothing to measure: --only takes the beginnings of {known}")
         return 2
-    result: dict[str, Any] = {"servers": {}, "reasons": {}, "soak": None}
+    result: dict[str, Any] = {"servers": {}, "reasons": {}, ESCALATION: None, "soak": None}
     try:
         if names:
             wrk.found()
             result |= _measure(names, chosen, console)
+        if escalation:
+            result[ESCALATION] = gateway_escalation.measured(EMERGENCIES, console.log)
+            sys.stdout.write("\n" + gateway_table.escalation(result[ESCALATION]))
         if not chosen.skip_soak:
             counts = gateway_soak.soak(seconds=chosen.minutes * 60, say=console.log)
             sys.stdout.write("\n" + gateway_table.soak(counts))

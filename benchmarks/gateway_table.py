@@ -41,6 +41,14 @@ def servers(found: Mapping[str, Mapping[str, Any] | None], reasons: Mapping[str,
     return _table(HEAD, rows)
 
 
+def escalation(found: Mapping[str, float]) -> str:
+    """One row a number of callers, and how many webhooks had been told when the answer came."""
+    callers = [name[len("p50_c") : -len("_ms")] for name in found if name.startswith("p50_c")]
+    rows = [[f"{n} at once", *(f"{found[f'{p}_c{n}_ms']:.1f}" for p in ("p50", "p95"))] for n in callers]
+    told = f"{found['told_before']:,.0f} of {found['requests']:,.0f} webhooks were told before their answer came.\n"
+    return _table(("emergencies", "p50 ms", "p95 ms"), rows) + "\n" + told
+
+
 def soak(found: Mapping[str, Any]) -> str:
     """What the soak counted, one row a count."""
     return _table(

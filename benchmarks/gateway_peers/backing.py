@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -30,11 +31,11 @@ VERSION = 1
 
 
 class Backing:
-    """`home` is the folder, `network` what is served as version 1. Nothing runs before `start_triton` and `start_postgres`; leaving the block stops
+    """`home` is the folder, `network` what is served as version 1, under a contract with the `emergency` given. Nothing runs before `start_triton` and `start_postgres`; leaving the block stops
     both and removes Postgres's data."""
 
-    def __init__(self, home: Path, network: Network) -> None:
-        self.home, self.network = home, network
+    def __init__(self, home: Path, network: Network, emergency: Mapping[str, object] | None = None) -> None:
+        self.home, self.network, self._contract = home, network, contract(emergency)
         http, grpc, metrics, self._postgres_port = free_ports(4)
         self.triton_ports = {"http": http, "grpc": grpc, "metrics": metrics}
         self._admin_key, self._superuser = secrets.token_urlsafe(16), secrets.token_urlsafe(16)
@@ -116,8 +117,8 @@ class Backing:
         fetched = self.home / "fetched.onnx"
         shutil.copy(self.network.path, fetched)
         store.place(MODEL, VERSION, fetched, digest)
-        store.write_config(MODEL, config.render(contract(), versions=[VERSION]))
-        arm = Arm(name="current", version=VERSION, digest=digest, weight=100, contract=contract())
+        store.write_config(MODEL, config.render(self._contract, versions=[VERSION]))
+        arm = Arm(name="current", version=VERSION, digest=digest, weight=100, contract=self._contract)
         table = RoutingTable(
             commit="benchmark", published_at=datetime.now(UTC), routes={MODEL: Route(model=MODEL, arms=[arm])}
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -32,10 +32,12 @@ SHIPPED_SECONDS = 300
 
 class Gateway:
     """One gateway over `backing`: it can be killed and started again on the same port, over the same spool. `record=False` starts the
-    benchmark's own wiring, in which nothing is kept."""
+    benchmark's own wiring, in which nothing is kept. `more` are further settings, without their prefix."""
 
-    def __init__(self, backing: Backing, *, record: bool = True) -> None:
-        self._backing, self._record = backing, record
+    def __init__(
+        self, backing: Backing, *, record: bool = True, more: Mapping[str, str] | None = None
+    ) -> None:
+        self._backing, self._record, self._more = backing, record, dict(more or {})
         self.key = _registered(backing.home / "access.json")
         self._subject_key = secrets.token_urlsafe(32)
         self.port, self.grpc_port = free_ports(2)
@@ -90,6 +92,7 @@ class Gateway:
             "GATEWAY_GRPC_PORT": str(self.grpc_port),
             "SUBJECT_KEY": self._subject_key,
             "DSN": self._backing.dsn("medtower_gateway") if self._record else "",
+            **self._more,
         }
         return {**{f"MEDTOWER_{name}": value for name, value in settings.items()}, "PYTHONPATH": str(ROOT)}
 

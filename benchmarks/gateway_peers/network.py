@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -41,10 +42,11 @@ def made(path: Path, seed: int = 4) -> Network:
     return Network(path, rows, answers[:, 0])
 
 
-def contract() -> Contract:
-    """The contract under which the gateway serves it: sixteen numbers between -5 and 5, a probability out."""
+def contract(emergency: Mapping[str, object] | None = None) -> Contract:
+    """The contract under which the gateway serves it: sixteen numbers between -5 and 5, a probability out; `emergency` where some are."""
     return Contract.model_validate(
         {
+            **({"emergency": emergency} if emergency else {}),
             "schema": "medtower/contract/v1",
             "name": MODEL,
             "title": "The network of the benchmark",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import gateway, gateway_table
+from benchmarks import gateway, gateway_escalation, gateway_table
 
 ENTRY = {
     "rps_c16": 5123.4,
@@ -45,6 +45,25 @@ def test_only_selects_by_the_beginning_of_names() -> None:
         "fastapi",
     ]
     assert gateway.selected(["nothing"]) == []
+
+
+def test_escalation_is_a_row_a_number_of_callers_and_says_who_was_told_in_time() -> None:
+    late, early = gateway_escalation.Told(), gateway_escalation.Told()
+    early.took_ms, early.answer, early.webhook = [1.0, 3.0], {"a": 2.0, "b": 2.0}, {"a": 1.5, "b": 2.0}
+    late.took_ms, late.answer, late.webhook, late.undelivered = [300.0], {"c": 5.0}, {"c": 6.0}, 1
+    found = gateway_escalation.summary({1: early, 16: late})
+    assert found == {
+        "p50_c1_ms": 2.0, "p95_c1_ms": 2.9, "p50_c16_ms": 300.0, "p95_c16_ms": 300.0,
+        "requests": 3, "told_before": 2, "undelivered": 1,
+    }  # fmt: skip
+    assert gateway_table.escalation(found).splitlines() == [
+        "| emergencies | p50 ms | p95 ms |",
+        "| --- | ---: | ---: |",
+        "| 1 at once | 2.0 | 2.9 |",
+        "| 16 at once | 300.0 | 300.0 |",
+        "",
+        "2 of 3 webhooks were told before their answer came.",
+    ]
 
 
 def test_the_soak_is_a_row_a_count() -> None:
