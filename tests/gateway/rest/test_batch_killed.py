@@ -93,12 +93,14 @@ def test_every_row_once_whenever_it_is_killed(settings: Settings, triton: FakeTr
 def test_a_torn_tail_is_cut_and_what_is_whole_stays(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = Journal(path)
+    journal.open()
     journal.append([{"row": 1}, {"row": 2, "error": "age: is required"}])
     journal.close()
     whole = path.read_bytes()
     for tail in (b"{", b'{"row":3}', b'{"row":4}\n', b"\0\0\0\n", b'{"row":3\n{"row":4}\n', b"[]\n"):
         path.write_bytes(whole + tail)
         journal = Journal(path)
+        journal.open()
         assert (journal.rows, journal.failed) == (2, {"age: is required": 1})
         journal.append([{"row": 3}])
         journal.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterable
+from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +14,48 @@ Line = dict[str, Any]
 
 
 class Journal:
-    """The journal at `path`, made when it is missing. What a crash left of a half-written tail is cut off."""
+    """The journal at `path`. `open`, `append` and `close` may be called from different threads: who opens it in a thread and is cancelled meanwhile closes
+    it all the same, and the file is not left open."""
 
     def __init__(self, path: Path) -> None:
         self.rows = 0
         self.failed: dict[str, int] = {}
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
-        end = 0
-        for line in self._file:
-            if not self._counted(line):
-                break
-            end += len(line)
-        self._file.truncate(end)
-        self._file.seek(end)
+        self._path, self._closed = path, False
+        self._file: BufferedRandom | None = None
+        self._turn = threading.Lock()
+
+    def open(self) -> None:
+        """Make the file when it is missing, and count what stands in it. What a crash left of a half-written tail is cut off. Does nothing once closed."""
+        with self._turn:
+            if self._closed:
+                return
+            file = self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+            end = 0
+            for line in file:
+                if not self._counted(line):
+                    break
+                end += len(line)
+            file.truncate(end)
+            file.seek(end)
 
     def append(self, lines: Iterable[Line]) -> None:
-        """Add the lines of the next rows. They are on the disk when this returns. Raises OSError."""
+        """Add the lines of the next rows. They are on the disk when this returns. Raises OSError, ValueError when it is not open."""
         written = [json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines]
-        self._file.write(b"".join(written))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        for line in written:
-            self._counted(line)
+        with self._turn:
+            if self._closed or self._file is None:
+                raise ValueError("the journal is not open")
+            self._file.write(b"".join(written))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            for line in written:
+                self._counted(line)
 
     def close(self) -> None:
-        self._file.close()
+        """For good. Waits for what another thread does with it."""
+        with self._turn:
+            self._closed = True
+            if self._file is not None:
+                self._file.close()
 
     def _counted(self, line: bytes) -> bool:
         """Whether the line is whole and that of the next row; then it counts."""

@@ -116,8 +116,9 @@ class Runner:
             await asyncio.to_thread(self.jobs.settle, job)
             folder.upload.unlink(missing_ok=True)  # one copy of the patients' data is enough
         with ExitStack() as stack:
-            journal = await asyncio.to_thread(Journal, folder.journal)
+            journal = Journal(folder.journal)
             stack.callback(journal.close)
+            await asyncio.to_thread(journal.open)
             job.done, job.failed = journal.rows, journal.failed
             _report(job)
             await self._rows(job, folder.rows, journal)
