@@ -58,7 +58,8 @@ class _Kind:
         self.is_plain = (
             self.is_text or number or t.is_boolean(plain) or t.is_timestamp(plain) or t.is_null(plain)
         )
-        self.is_list = (t.is_list(plain) or t.is_large_list(plain)) and _Kind(plain.value_type).is_plain
+        several = t.is_list(plain) or t.is_large_list(plain) or t.is_fixed_size_list(plain)
+        self.is_list = several and _Kind(plain.value_type).is_plain
 
 
 def _checked(field: Any) -> _Kind:
