@@ -240,9 +240,7 @@ def test_rows_of_an_earlier_form_came_in_when_they_were_spooled(path: Path) -> N
     spool.close()
     again = Spool(path)
     moment = AT + timedelta(seconds=0.25)
-    expected = [
-        i.model_copy(update={"received_at": moment}) for i in (prediction("r1"), failure(), shadowed())
-    ]
+    expected = [i.but(received_at=moment) for i in (prediction("r1"), failure(), shadowed())]
     assert [w.item for w in again.waiting(10)] == [*expected, outcome("r1")]
     again.close()
 
@@ -446,7 +444,7 @@ def test_what_is_refused_is_set_aside_with_its_reason_and_waits_no_more(path: Pa
 
 def answered(request_id: str) -> spool_tables.Answered:
     kept = prediction(request_id)
-    return spool_tables.Answered(request_id, kept.body_sha256, kept.model_dump_json(), "{}")
+    return spool_tables.Answered(request_id, kept.body_sha256, kept.json(), "{}")
 
 
 @pytest.mark.parametrize("shipped", [False, True])
@@ -503,4 +501,56 @@ def test_an_answer_that_is_committed_while_it_is_looked_for_is_no_conflict(tmp_p
     assert spool.answer("r1", "body") in (None, "{}")
     assert kept
     assert spool.answer("r1", "body") == "{}"
+    spool.close()
+
+
+def test_rows_that_nobody_asks_for_again_are_one_transaction_and_remembered_for_nobody(path: Path) -> None:
+    groups: list[int] = []
+    spool = Spool(path, committed=groups.append)
+    spool.append([("prediction", prediction(f"m{n}").json()) for n in range(3)]).result(5)
+    assert groups == [3]
+    assert [w.item for w in spool.waiting(10)] == [prediction(f"m{n}") for n in range(3)]
+    assert spool.answer("m1", "another body") is None
+    keep(spool, "r1")
+    assert spool.waiting(10)[-1].sequence == 4
+    spool.close()
+
+
+def test_more_rows_than_one_statement_takes_are_kept_in_their_order(path: Path) -> None:
+    spool = Spool(path)
+    many = 2 * spool_tables.MOST_AT_ONCE + 1
+    spool.append([("outcome", outcome(f"r{n}").json()) for n in range(many)]).result(30)
+    assert [w.item.request_id for w in spool.waiting(many)] == [f"r{n}" for n in range(many)]
+    spool.close()
+
+
+def test_what_waits_is_packed_by_kind_with_the_days_of_its_events(path: Path) -> None:
+    spool = Spool(path)
+    assert spool.packed(10) == []
+    later = prediction("r2").but(event_time=AT + timedelta(days=1))
+    spool.append([("prediction", prediction("r1").json()), ("prediction", later.json())]).result(5)
+    spool.record_outcomes([outcome("r1")]).result(5)
+    spool.append([("prediction", prediction("r3").json())]).result(5)
+    packed = {some.kind: some for some in spool.packed(3)}
+    assert packed.keys() == {"prediction", "outcome"}
+    assert [Prediction.of(line) for line in packed["prediction"].lines.splitlines()] == [
+        prediction("r1"),
+        later,
+    ]
+    assert (packed["prediction"].last, packed["prediction"].count) == (2, 2)
+    assert set((packed["prediction"].days or "").split(",")) == {"2026-01-31", "2026-02-01"}
+    assert (packed["outcome"].last, packed["outcome"].count, packed["outcome"].days) == (3, 1, None)
+    spool.close()
+
+
+def test_a_part_of_what_was_shipped_leaves_with_what_was_refused_of_it(path: Path) -> None:
+    spool = Spool(path)
+    spool.append([("prediction", prediction(f"r{n}").json()) for n in range(4)]).result(5)
+    spool.left(2, {1: "early", 4: "late"}).result(5)
+    rejected = "SELECT sequence, reason FROM rejected ORDER BY sequence"
+    assert spool._reader.execute(rejected).fetchall() == [(1, "early")]
+    assert [w.sequence for w in spool.waiting(10)] == [3, 4]
+    spool.dropped(4, {1: "early", 4: "late"}).result(5)
+    assert spool._reader.execute(rejected).fetchall() == [(1, "early"), (4, "late")]
+    assert spool.depth()[0] == 0
     spool.close()

@@ -21,6 +21,7 @@ from medtower.domain.api_key import ApiKey, HashedSecret
 from medtower.domain.contract import Contract
 from medtower.domain.prediction import Failure, Prediction, Shadowed
 from medtower.domain.routing import Arm, Route, RoutingTable, Shadow
+from medtower.gateway import watched
 from medtower.gateway.app import create
 from medtower.gateway.recording.shipper import Sink
 from medtower.serving import routing
@@ -141,6 +142,12 @@ def publish(
     }
     table = RoutingTable(commit="c0ffee", published_at=datetime.now(UTC), routes=routes)
     routing.publish(settings.path("routing"), table)
+
+
+@pytest.fixture(autouse=True)
+def every_request_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test publishes counts at once, however fast the machine is."""
+    monkeypatch.setattr(watched, "SHARED_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")

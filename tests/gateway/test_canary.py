@@ -24,9 +24,9 @@ from tests.gateway.observing.test_tracing import Collector
 from tests.gateway.privacy.test_scan import ZERO_WIDTH, fullwidth
 from tests.gateway.server import running, wait_until
 
+from medtower.adapters.postgres.predictions import PredictionStore
 from medtower.domain.contract import Contract
 from medtower.domain.free_text import normalised
-from medtower.gateway.serve import PostgresSink
 from medtower.log import JsonFormatter
 from medtower.settings import Settings
 
@@ -241,7 +241,7 @@ def test_08_what_identifies_a_patient_is_in_no_error_log_metric_trace_or_table(
             "dsn": SecretStr(dsn), "otlp_url": traces, "trace_ratio": 1.0, "log_successes": 100_000,
             "webhooks": {"crisis": SecretStr(webhook)}, "gateway_grpc_port": free_port(),
         }  # fmt: skip
-        with started(settings.model_copy(update=more), triton, PostgresSink(dsn)) as gateway:
+        with started(settings.model_copy(update=more), triton, PredictionStore(dsn)) as gateway:
             publish(gateway.settings, {"demo_risk": CONTRACT}, demo_risk={1: 100})
             replies = sent(gateway)
             called = list(grpc_canaries.replies(gateway.settings.gateway_grpc_port, V2_ROW, WORDS))

@@ -17,11 +17,11 @@ from tests.gateway.conftest import DIGESTS, FEATURES, KEY, Gateway, publish, set
 from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.server import running, wait_until
 
+from medtower.adapters.postgres.predictions import PredictionStore
 from medtower.adapters.postgres.rollout_record import RolloutRecord
 from medtower.adapters.triton import Triton
 from medtower.gateway.answering import inference
 from medtower.gateway.app import create
-from medtower.gateway.serve import PostgresSink
 from medtower.settings import Settings
 
 CONFIG = """
@@ -52,7 +52,7 @@ def real_settings(triton_process: TritonProcess, tmp_path: Path) -> Settings:
 @pytest.fixture
 def real_gateway(real_settings: Settings, clean_postgres: Cluster) -> Iterator[Gateway]:
     publish(real_settings, demo_risk={1: 100})
-    sink = PostgresSink(clean_postgres.dsn("medtower_gateway"))
+    sink = PredictionStore(clean_postgres.dsn("medtower_gateway"))
     app = create(real_settings, sink=sink)
     with running(app) as url, httpx.Client(base_url=url, headers={"X-API-Key": KEY}, timeout=10) as http:
         yield Gateway(http, app, real_settings, FakeTriton(), url)
@@ -153,7 +153,7 @@ def test_an_answer_whose_request_id_the_database_holds_for_another_body_is_set_a
     # another gateway's spool, as after a replacement of the machine, knows nothing of the request id
     other = settings_of(tmp_path / "other", real_settings.triton_url)
     publish(other, demo_risk={1: 100})
-    app = create(other, sink=PostgresSink(clean_postgres.dsn("medtower_gateway")))
+    app = create(other, sink=PredictionStore(clean_postgres.dsn("medtower_gateway")))
     with running(app) as url, httpx.Client(base_url=url, headers={"X-API-Key": KEY}, timeout=10) as http:
         second = Gateway(http, app, other, FakeTriton(), url)
         assert second.ask(request_id="r1", subject_id="other").status_code == 200

@@ -62,7 +62,7 @@ class Spool:
     ) -> None:
         self._path, self._keep, self._connect, self._committed = path, keep, connect, committed
         self._remember = remember_days * 86_400
-        self._jobs: queue.Queue[work.Job | None] = queue.Queue(WAITING)
+        self._jobs: queue.SimpleQueue[work.Job | None] = queue.SimpleQueue()
         self._reading, self._door = threading.Lock(), threading.Lock()
         self._closed = False
         self.failure: str | None = None
@@ -91,14 +91,16 @@ class Spool:
         When the request id is there already, the result is the answer that stands there; for another body, and for an answer that is no
         longer kept here, the future raises Conflict.
         """
-        row = tables.Answered(
-            prediction.request_id, prediction.body_sha256, prediction.model_dump_json(), answer
-        )
-        rows = [("prediction", part.model_dump_json()) for part in parts]
+        row = tables.Answered(prediction.request_id, prediction.body_sha256, prediction.json(), answer)
+        rows = [("prediction", part.json()) for part in parts]
         return self._submit(
             lambda connection: work.record(connection, row, rows, escalation),
-            None if rows or escalation else row,
+            answered=None if rows or escalation else row,
         )
+
+    def append(self, rows: Sequence[tables.Row]) -> Future[None]:
+        """Keep `rows`, in their order, all or none. Nothing is remembered of their request ids: for predictions that nobody can ask for again."""
+        return self._submit(lambda connection: tables.put(connection, rows, time.time()), rows=rows)
 
     def escalated(self, escalation: Escalation, *, delivered: bool) -> Future[None]:
         """Note that the webhook was tried, and whether it took it."""
@@ -116,12 +118,11 @@ class Spool:
 
     def record_outcomes(self, outcomes: Sequence[Outcome]) -> Future[None]:
         """Keep `outcomes`, all or none."""
-        rows = [("outcome", outcome.model_dump_json()) for outcome in outcomes]
-        return self._submit(lambda connection: tables.put(connection, rows, time.time()))
+        return self.append([("outcome", outcome.json()) for outcome in outcomes])
 
     def note(self, *items: Failure | Shadowed) -> Future[None]:
         """Keep what versions failed at or said in the shadow. Rows are kept in the order in which they are handed over."""
-        rows = [(tables.NAMES[type(item)], item.model_dump_json()) for item in items]
+        rows = [(tables.NAMES[type(item)], item.json()) for item in items]
         return self._submit(lambda connection: work.note(connection, items, rows))
 
     def opened(self) -> set[tuple[str, int, str]]:
@@ -135,6 +136,10 @@ class Spool:
         return self._submit(
             lambda connection: work.dropped(connection, upto, refused or {}, self._keep, self._remember)
         )
+
+    def left(self, upto: int, refused: Mapping[int, str]) -> Future[None]:
+        """As `dropped`, for a part of what the database has: what else there is to forget waits for the last part."""
+        return self._submit(lambda connection: work.left(connection, upto, refused))
 
     def probe(self) -> Future[None]:
         """Write one row and see whether the disk takes it."""
@@ -150,6 +155,11 @@ class Spool:
         """The oldest `limit` rows that have not been shipped, in the order they came."""
         with self._read() as connection:
             return tables.waiting(connection, limit)
+
+    def packed(self, limit: int) -> list[tables.Packed]:
+        """The same rows as `waiting`, by kind and as they are."""
+        with self._read() as connection:
+            return tables.packed(connection, limit)
 
     def depth(self) -> tuple[int, float]:
         """How many rows wait, and how many seconds the oldest has waited (0 when none does)."""
@@ -176,16 +186,20 @@ class Spool:
                 raise RecordUnavailable(f"{self._path.name} cannot be read: {error}") from error
 
     def _submit(
-        self, job: Callable[[sqlite3.Connection], T], answered: tables.Answered | None = None
+        self,
+        job: Callable[[sqlite3.Connection], T],
+        *,
+        answered: tables.Answered | None = None,
+        rows: Sequence[tables.Row] | None = None,
     ) -> Future[T]:
         done: Future[T] = Future()
         with self._door:  # so that no job comes in behind the one that ends the thread
             if self._closed:
                 done.set_exception(RecordUnavailable("the spool is closed"))
                 return done
-            try:
-                self._jobs.put_nowait(work.Job(job, done, answered))
-            except queue.Full:
+            if self._jobs.qsize() < WAITING:
+                self._jobs.put(work.Job(job, done, answered, rows))
+            else:
                 done.set_exception(RecordUnavailable(f"{WAITING} requests wait for the disk already"))
         return done
 
@@ -232,6 +246,10 @@ class Spool:
     def _commit(self, group: list[work.Job]) -> list[Any]:
         if self._writer is None:
             self._writer = self._connect(self._path)
+        if rows := work.only_rows(group):
+            tables.put(self._writer, rows, time.time())
+            self._committed(len(rows))
+            return [None] * len(group)
         self._writer.execute("BEGIN IMMEDIATE")
         results = work.done(self._writer, group)
         self._writer.execute("COMMIT")

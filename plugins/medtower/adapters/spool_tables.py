@@ -6,12 +6,12 @@ import hashlib
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medtower.adapters import spool_escalations
-from medtower.domain.prediction import Failure, Outcome, Prediction, Recorded, Shadowed
+from medtower.domain.prediction import KINDS, Failure, Recorded
 
 # AUTOINCREMENT: a sequence number is never used again, also when the outbox was empty in between.
 SCHEMA = """
@@ -69,16 +69,18 @@ UPDATE outbox
 SET content = json_set(content, '$.received_at', strftime('%Y-%m-%dT%H:%M:%fZ', spooled_at, 'unixepoch'))
 WHERE kind <> 'outcome' AND json_extract(content, '$.received_at') IS NULL
 """
-KINDS: dict[str, type[Recorded]] = {
-    "prediction": Prediction,
-    "outcome": Outcome,
-    "failure": Failure,
-    "shadow": Shadowed,
-}
 NAMES = {kind: name for name, kind in KINDS.items()}
+Row = tuple[str, str]
+"""The kind of a row, and its JSON."""
+MOST_AT_ONCE = 5000  # SQLite takes 32,766 values in one statement
 LOCK_SECONDS = 5.0
 DIGEST_BYTES = 16  # 2^-128 to take one id for another, at a quarter of the text's size
 FORGET_AT_ONCE = 5000
+PUT = "INSERT INTO outbox (kind, content, spooled_at) VALUES "
+PACKED = """
+SELECT kind, max(sequence), count(*), group_concat(content, char(10)), group_concat(DISTINCT substr(content ->> '$.event_time', 1, 10))
+FROM (SELECT sequence, kind, content FROM outbox ORDER BY sequence LIMIT ?) GROUP BY kind
+"""
 USED_AMONG = "SELECT request FROM used WHERE request IN "
 MADE = re.compile("m([0-7][0-9a-f]{31})")  # domain.request_id
 
@@ -89,6 +91,18 @@ class Waiting:
 
     sequence: int
     item: Recorded
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The rows of one kind that wait, as they are: `lines` has the JSON of one on each line, `days` (YYYY-MM-DD, UTC, separated by commas; None: no row
+    has one) those of their events, `last` is the highest sequence number among them."""
+
+    kind: str
+    last: int
+    count: int
+    lines: str
+    days: str | None
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -214,12 +228,12 @@ def _marks(one: str, count: int) -> str:
     return ", ".join([one] * count)
 
 
-def put(connection: sqlite3.Connection, items: Iterable[tuple[str, str]], at: float) -> None:
-    """Add rows (kind, JSON) that wait for the database."""
-    connection.executemany(
-        "INSERT INTO outbox (kind, content, spooled_at) VALUES (?, ?, ?)",
-        [(kind, content, at) for kind, content in items],
-    )
+def put(connection: sqlite3.Connection, items: Sequence[Row], at: float) -> None:
+    """Add rows that wait for the database, in their order; up to `MOST_AT_ONCE` are one statement."""
+    for start in range(0, len(items), MOST_AT_ONCE):
+        some = items[start : start + MOST_AT_ONCE]
+        values = [value for kind, content in some for value in (kind, content, at)]
+        connection.execute(PUT + _marks("(?, ?, ?)", len(some)), values)
 
 
 def put_breaker(connection: sqlite3.Connection, failure: Failure, at: float) -> None:
@@ -240,7 +254,12 @@ def waiting(connection: sqlite3.Connection, limit: int) -> list[Waiting]:
     rows = connection.execute(
         "SELECT sequence, kind, content FROM outbox ORDER BY sequence LIMIT ?", (limit,)
     )
-    return [Waiting(sequence, KINDS[kind].model_validate_json(content)) for sequence, kind, content in rows]
+    return [Waiting(sequence, KINDS[kind].of(content)) for sequence, kind, content in rows]
+
+
+def packed(connection: sqlite3.Connection, limit: int) -> list[Packed]:
+    """The oldest `limit` rows of the outbox by kind. One statement puts them together, while the interpreter is free for the answers."""
+    return [Packed(*found) for found in connection.execute(PACKED, (limit,))]
 
 
 def set_aside(connection: sqlite3.Connection, refused: Mapping[int, str], at: float) -> None:
@@ -251,12 +270,16 @@ def set_aside(connection: sqlite3.Connection, refused: Mapping[int, str], at: fl
     )
 
 
-def drop(connection: sqlite3.Connection, upto: int, keep: int, forget_before: float) -> None:
-    """Remove the outbox up to `upto`; keep the last `keep` answers, and every answer whose prediction still waits.
+def drop(connection: sqlite3.Connection, upto: int) -> None:
+    """Remove the outbox up to `upto`."""
+    connection.execute("DELETE FROM outbox WHERE sequence <= ?", (upto,))
+
+
+def forget(connection: sqlite3.Connection, upto: int, keep: int, forget_before: float) -> None:
+    """Keep the last `keep` answers, and every answer of a prediction behind `upto`.
 
     Request ids used before `forget_before` (Unix time) are forgotten, the oldest first and so many at once that no request waits for it.
     """
-    connection.execute("DELETE FROM outbox WHERE sequence <= ?", (upto,))
     connection.execute(
         "DELETE FROM answers WHERE sequence <= ? "
         "AND sequence <= (SELECT sequence FROM answers ORDER BY sequence DESC LIMIT 1 OFFSET ?)",

@@ -27,11 +27,12 @@ class Kept:
 
 @dataclass
 class Job:
-    """`answered` is there when the work is to keep that and nothing else: many such are written together."""
+    """`answered` is there when the work is to keep that and nothing else, `rows` when it is to add those: many such are written together."""
 
     work: Callable[[sqlite3.Connection], Any]
     done: Future[Any]
     answered: tables.Answered | None = None
+    rows: Sequence[tables.Row] | None = None
 
 
 def done(connection: sqlite3.Connection, jobs: Sequence[Job]) -> list[Any]:
@@ -40,6 +41,12 @@ def done(connection: sqlite3.Connection, jobs: Sequence[Job]) -> list[Any]:
     for alike, some in itertools.groupby(jobs, lambda job: job.answered is not None):
         results += (_record_all if alike else _one_by_one)(connection, list(some))
     return results
+
+
+def only_rows(jobs: Sequence[Job]) -> list[tables.Row] | None:
+    """The rows of all jobs when it is their work to add them, few enough for one statement: that is a transaction by itself."""
+    rows = [row for job in jobs for row in job.rows or ()]
+    return rows if len(rows) <= tables.MOST_AT_ONCE and all(job.rows for job in jobs) else None
 
 
 def _one_by_one(connection: sqlite3.Connection, jobs: Sequence[Job]) -> list[Any]:
@@ -64,7 +71,7 @@ def _record_all(connection: sqlite3.Connection, jobs: Sequence[Job]) -> list[Any
 def record(
     connection: sqlite3.Connection,
     row: tables.Answered,
-    parts: Sequence[tuple[str, str]],
+    parts: Sequence[tables.Row],
     escalation: Escalation | None,
 ) -> Kept:
     there = standing(connection, row.request_id, row.body_sha256)
@@ -84,7 +91,7 @@ def escalated(connection: sqlite3.Connection, request_id: str, delivered: bool) 
 
 
 def note(
-    connection: sqlite3.Connection, items: Sequence[Failure | Shadowed], rows: Sequence[tuple[str, str]]
+    connection: sqlite3.Connection, items: Sequence[Failure | Shadowed], rows: Sequence[tables.Row]
 ) -> None:
     tables.put(connection, rows, time.time())
     for item in items:
@@ -96,9 +103,14 @@ def dropped(
     connection: sqlite3.Connection, upto: int, refused: Mapping[int, str], keep: int, remember: float
 ) -> None:
     now = time.time()
-    tables.set_aside(connection, refused, now)
-    tables.drop(connection, upto, keep, now - remember)
+    left(connection, upto, refused)
+    tables.forget(connection, upto, keep, now - remember)
     escalations.forget(connection, now - remember, tables.FORGET_AT_ONCE)
+
+
+def left(connection: sqlite3.Connection, upto: int, refused: Mapping[int, str]) -> None:
+    tables.set_aside(connection, {s: why for s, why in refused.items() if s <= upto}, time.time())
+    tables.drop(connection, upto)
 
 
 def standing(connection: sqlite3.Connection, request_id: str, body_sha256: str) -> str | None:

@@ -236,6 +236,11 @@ class Contract(Part):
         return [i.name for i in self.inputs]
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """The names of the inputs that are free text."""
+        return tuple(i.name for i in self.inputs if i.dtype == "text")
+
+    @property
     def width(self) -> int:
         """The number of columns of the tensor `features`; as many as inputs, unless there are texts or sequences."""
         return sum(i.width for i in self.inputs)

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+import msgspec
 
 
-class RedactedText(BaseModel):
+class _Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is kept: made of parts that were checked on their way, and checked itself whenever it is read back."""
+
+    @classmethod
+    def columns(cls) -> tuple[str, ...]:
+        """The names of its fields, in order."""
+        return cls.__struct_fields__
+
+    @classmethod
+    def of(cls, content: str | bytes) -> Self:
+        """The row whose JSON is `content`. Raises ValueError for what is none."""
+        return msgspec.json.decode(content, type=cls)
+
+    def json(self) -> str:
+        """The row as JSON, on one line."""
+        return msgspec.json.encode(self).decode()
+
+    def but(self, **changes: Any) -> Self:
+        """The same row with `changes`."""
+        return msgspec.structs.replace(self, **changes)
+
+
+class RedactedText(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is kept of a free text: its redacted form, and the keyed hash (HMAC-SHA256) of the text as it came."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     redacted: str
     sha256: str
 
 
-class Prediction(BaseModel):
+class Prediction(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One answered request, as it is kept.
 
     `subject` is an HMAC pseudonym, never the identifier. `features` are the encoded inputs in the order of the contract
@@ -26,8 +46,6 @@ class Prediction(BaseModel):
     `caller` is the id of the key, or the pseudonym of the person, that asked. `part_of` is the request id of the composition that this was a part of.
     `cached`: the same release had answered the same row before, and Triton was not asked again. `texts` are the free texts, by field.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     request_id: str
     model: str
@@ -49,10 +67,8 @@ class Prediction(BaseModel):
     texts: dict[str, RedactedText] = {}
 
 
-class Outcome(BaseModel):
+class Outcome(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Ground truth for one prediction. Never overwritten: a correction is a later arrival for the same request."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     request_id: str
     model: str
@@ -62,15 +78,13 @@ class Outcome(BaseModel):
     source: str = "registry"
 
 
-class Failure(BaseModel):
+class Failure(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One attempt at which a version gave no usable answer. The request may have been answered all the same, by the incumbent of a rollout.
 
     `code` is the status that it would have been: 502 (nonsense), 503 (not there), 504 (too late), or 422 when a candidate's contract refuses what
     its incumbent's accepts. A request that breaks every contract is the caller's mistake and no failure. `latency_ms` is how long the
     attempt took. `event_time` and `received_at` are as in `Prediction`. `opened`: with this failure the circuit breaker of the candidate opened, and no patient came to it any more.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     request_id: str
     model: str
@@ -85,13 +99,11 @@ class Failure(BaseModel):
     opened: bool = False
 
 
-class Shadowed(BaseModel):
+class Shadowed(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a version in the shadow made of a request that `current_version` answered; `prediction` is None when it failed at it.
 
     `disagrees`: what the patient would have been told is materially another thing. A failure is no disagreement. `event_time` and `received_at` are those of the request.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     request_id: str
     model: str
@@ -109,3 +121,10 @@ class Shadowed(BaseModel):
 
 
 Recorded = Prediction | Outcome | Failure | Shadowed
+KINDS: dict[str, type[Recorded]] = {
+    "prediction": Prediction,
+    "outcome": Outcome,
+    "failure": Failure,
+    "shadow": Shadowed,
+}
+"""What is recorded, by the name under which it waits for the database."""

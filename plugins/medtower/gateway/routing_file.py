@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from pathlib import Path
 
 from medtower.domain import composition_fit
@@ -12,18 +11,17 @@ from medtower.domain.access import NO_SUCH_MODEL
 from medtower.domain.contract import Contract
 from medtower.domain.routing import Arm, Route, RoutingTable
 from medtower.errors import MedtowerError, NotFound, Unavailable
+from medtower.gateway.watched import Watched
 from medtower.serving import routing
 
 log = logging.getLogger(__name__)
-Signature = tuple[int, int, int]
 
 
 class RoutingFile:
-    """The table at `path`. Looking is one `stat`, so every request looks."""
+    """The table at `path`. Every request looks whether there is another."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._name = path, str(path)
-        self._seen: Signature | None = None
+        self._path, self._file = path, Watched(path)
         self._table: RoutingTable | None = None
         self._withheld: dict[tuple[str, int], str] = {}
         self._why = "it was not published yet"
@@ -63,7 +61,7 @@ class RoutingFile:
 
     def table(self) -> RoutingTable:
         """The newest table that could be read. Raises Unavailable when there was none."""
-        if self._signature() != self._seen:
+        if self._file.changed():
             self.refresh()
         if self._table is None:
             raise Unavailable("routing table", self._why)
@@ -71,7 +69,7 @@ class RoutingFile:
 
     def refresh(self) -> None:
         """Read the file now. A broken or missing one is logged, and the last good table stays."""
-        self._seen = self._signature()  # before reading: a file that changes in between is read again
+        self._file.look()
         try:
             self._table = routing.read(self._path)
         except NotFound:
@@ -95,13 +93,6 @@ class RoutingFile:
             return max(0.0, now - self._path.stat().st_mtime)
         except OSError:
             return math.inf
-
-    def _signature(self) -> Signature | None:
-        try:
-            status = os.stat(self._name)  # noqa: PTH116 - a third of what pathlib takes, on every request
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
 
     def _complain(self, why: str) -> None:
         self._why = why

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import sys
-from collections.abc import Sequence
-from functools import cached_property
 
 import uvicorn
 from fastapi import FastAPI
 
 from medtower import log as logs
 from medtower.adapters.postgres.predictions import PredictionStore
-from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
 from medtower.errors import MedtowerError, PortTaken
 from medtower.gateway.access import tls
 from medtower.gateway.access.request_head import BoundedHead
@@ -22,33 +20,10 @@ from medtower.settings import Settings, settings
 
 log = logging.getLogger(__name__)
 GRACE_SECONDS = 10
+YOUNG = 20_000  # new objects before garbage is looked for: a request makes some hundred, and few of them in circles
 SWITCH_SECONDS = (
     0.0005  # Python's own 5 ms is how long a committed record could wait for the event loop to let it be told
 )
-
-
-class PostgresSink:
-    """The prediction log in Postgres, connected to when the first rows go: the gateway starts without it."""
-
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-
-    @cached_property
-    def _store(self) -> PredictionStore:
-        return PredictionStore(self._dsn)
-
-    def write(self, predictions: Sequence[Prediction]) -> Sequence[str]:
-        fresh = self._store.write(predictions)
-        return self._store.reused(predictions) if fresh < len(predictions) else []
-
-    def outcomes(self, outcomes: Sequence[Outcome]) -> None:
-        self._store.write_outcomes(outcomes)
-
-    def failures(self, failures: Sequence[Failure]) -> None:
-        self._store.write_failures(failures)
-
-    def shadows(self, shadows: Sequence[Shadowed]) -> None:
-        self._store.write_shadows(shadows)
 
 
 def main() -> None:
@@ -60,7 +35,7 @@ def main() -> None:
     if not dsn:
         log.warning("MEDTOWER_DSN is empty: predictions stay in the spool")
     try:
-        serve(create(configuration, sink=PostgresSink(dsn) if dsn else None), configuration)
+        serve(create(configuration, sink=PredictionStore(dsn) if dsn else None), configuration)
     except MedtowerError as error:
         log.error(str(error))
         sys.exit(error.exit_code)
@@ -81,6 +56,9 @@ def serve(app: FastAPI, configuration: Settings) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         ssl_context_factory=(lambda *_: context) if context else None,
     )
+    gc.collect()
+    gc.freeze()  # what is there now stays: looking through it for garbage again and again would hold up every request for 40 ms
+    gc.set_threshold(YOUNG)
     with listen(configuration.gateway_port, configuration.bind) as listener:
         uvicorn.Server(config).run(sockets=[listener])
 

@@ -108,6 +108,18 @@ def test_07_the_same_request_id_with_another_body_is_a_conflict(
     assert len(gateway.recorded()) == 1
 
 
+@pytest.mark.parametrize("suffix", ["", ".0"])
+def test_07_an_id_of_the_form_that_the_gateway_gives_is_taken_whoever_has_it(
+    gateway: Gateway, suffix: str
+) -> None:
+    given = gateway.ask(request_id=None).json()["request_id"]
+    for name in (given, "m0" + "1" * 31):
+        refused = gateway.ask(request_id=name + suffix)
+        assert (refused.status_code, refused.json()["error"]) == (409, "CONFLICT")
+        assert "given by the gateway" in refused.json()["message"]
+    assert [p.request_id for p in gateway.recorded()] == [given]
+
+
 def test_the_same_body_sent_to_another_model_is_a_conflict(gateway: Gateway) -> None:
     body = b'{"request_id": "r1", "subject_id": "s", "features": {"age": 70}}'
     assert gateway.send(body, "/api/v1/ml/predict/demo_score").status_code == 200

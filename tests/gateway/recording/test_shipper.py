@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.server import wait_until
 
 from medtower.adapters.spool import Spool
-from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
+from medtower.domain.prediction import KINDS, Failure, Outcome, Prediction, Recorded, Shadowed
 from medtower.errors import InvalidInput, Unavailable
 from medtower.gateway.observing.metrics import Metrics
 from medtower.gateway.recording.shipper import Shipper
@@ -26,74 +28,77 @@ class Store:
 
     def __init__(self) -> None:
         self.poison: set[str] = set()
-        self.others: list[Failure | Shadowed] = []
+        self.others: list[Recorded] = []
         self.predictions: dict[str, Prediction] = {}
-        self.kept_outcomes: set[Outcome] = set()
+        self.kept_outcomes: list[Recorded] = []
         self.down: Exception | None = None
         self.attempts = 0
         self.after_commit: Exception | None = None
 
-    def _take(self, items: Sequence[Prediction | Outcome | Failure | Shadowed]) -> None:
+    def _take(self, items: Sequence[Recorded]) -> None:
         self.attempts += 1
         if self.down:
             raise self.down
         if self.poison & {item.request_id for item in items}:
             raise InvalidInput("postgres refused the data at latency_ms_check (SQLSTATE 23514)")
 
-    def write(self, predictions: Sequence[Prediction]) -> list[str]:
-        self._take(predictions)
-        kept = {p.request_id: self.predictions.setdefault(p.request_id, p) for p in predictions}
+    def write_lines(self, kind: str, lines: str, days: Set[date] = frozenset()) -> int:
+        items = [KINDS[kind].of(line) for line in lines.splitlines()]
+        self._take(items)
+        if kind != "prediction":
+            known = self.kept_outcomes if kind == "outcome" else self.others
+            new = [item for item in items if item not in known]
+            known += new
+            return len(new)
+        predictions = [item for item in items if isinstance(item, Prediction)]
+        assert {p.event_time.date() for p in predictions} <= days
+        new = [p for p in predictions if p.request_id not in self.predictions]
+        self.predictions |= {p.request_id: p for p in new}
         if self.after_commit:
             error, self.after_commit = self.after_commit, None
             raise error
-        return [p.request_id for p in predictions if kept[p.request_id].body_sha256 != p.body_sha256]
+        return len(new)
 
-    def outcomes(self, outcomes: Sequence[Outcome]) -> None:
-        self._take(outcomes)
-        self.kept_outcomes.update(outcomes)
-
-    def failures(self, failures: Sequence[Failure]) -> None:
-        self._take(failures)
-        self.others += failures
-
-    def shadows(self, shadows: Sequence[Shadowed]) -> None:
-        self._take(shadows)
-        self.others += shadows
+    def reused(self, predictions: Sequence[Prediction]) -> list[str]:
+        there = {p.request_id: self.predictions.get(p.request_id, p) for p in predictions}
+        return [p.request_id for p in predictions if there[p.request_id].body_sha256 != p.body_sha256]
 
 
 def prediction(n: int) -> Prediction:
-    return Prediction.model_validate(
+    return Prediction.of(json.dumps(
         {
             "request_id": f"r{n}", "model": "demo_risk", "version": 1, "digest": "a" * 64, "arm": "v1", "subject": "f" * 64,
             "event_time": AT, "received_at": AT, "features": [1.0], "prediction": 0.5, "confidence": 0.5, "requires_human_review": False,
             "latency_ms": 0.1, "body_sha256": "x",
         }
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def outcome(n: int) -> Outcome:
-    return Outcome.model_validate(
-        {"request_id": f"r{n}", "model": "demo_risk", "value": 1, "observed_at": AT, "arrived_at": AT}
+    return Outcome.of(
+        json.dumps(
+            {"request_id": f"r{n}", "model": "demo_risk", "value": 1, "observed_at": AT, "arrived_at": AT}
+        )
     )
 
 
 def failure(n: int) -> Failure:
-    return Failure.model_validate(
+    return Failure.of(json.dumps(
         {
             "request_id": f"r{n}", "model": "demo_risk", "version": 2, "digest": "b" * 64, "arm": "candidate", "subject": "f" * 64,
             "event_time": AT, "received_at": AT, "code": 502, "latency_ms": 0.1,
         }
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def shadowed(n: int) -> Shadowed:
-    return Shadowed.model_validate(
+    return Shadowed.of(json.dumps(
         {
             "request_id": f"r{n}", "model": "demo_risk", "version": 2, "digest": "b" * 64, "subject": "f" * 64, "event_time": AT, "received_at": AT,
             "prediction": None, "latency_ms": 0.1, "current_version": 1, "current_prediction": 0.5, "current_latency_ms": 0.1,
             "disagrees": False,
         }
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 @pytest.fixture
@@ -111,7 +116,7 @@ def test_everything_is_shipped_in_batches_and_leaves_the_spool(spool: Spool) -> 
     shipper = Shipper(spool, store, metrics, batch=10)
     assert [shipper.ship() for _ in range(4)] == [10, 10, 10, 0]
     assert list(store.predictions.values()) == [prediction(n) for n in range(25)]
-    assert store.kept_outcomes == {outcome(n) for n in range(5)}
+    assert store.kept_outcomes == [outcome(n) for n in range(5)]
     assert spool.depth()[0] == 0
     assert metrics.registry.get_sample_value("medtower_shipped_total") == 30
 
@@ -151,18 +156,32 @@ def test_a_row_that_is_refused_for_good_is_set_aside_and_the_others_go_on(
     store.poison = {"r3", "r17", "r99"}
     assert Shipper(spool, store, metrics).ship() == 31
     assert set(store.predictions) == {f"r{n}" for n in range(25)} - {"r3", "r17"}
-    assert store.kept_outcomes == {outcome(n) for n in range(5)} - {outcome(3)}
+    assert store.kept_outcomes == [outcome(n) for n in (0, 1, 2, 4)]
     assert spool.depth()[0] == 0
     with closing(sqlite3.connect(tmp_path / "predictions.sqlite")) as file:
         rows = file.execute("SELECT kind, content, reason FROM rejected ORDER BY sequence").fetchall()
     assert [kind for kind, _, _ in rows] == ["prediction", "prediction", "outcome", "failure"]
-    assert Prediction.model_validate_json(rows[1][1]) == prediction(17)
+    assert Prediction.of(rows[1][1]) == prediction(17)
     assert "latency_ms_check" in rows[0][2]
     assert metrics.registry.get_sample_value("medtower_rejected_total") == 4
     assert metrics.registry.get_sample_value("medtower_shipped_total") == 27
     assert [r.__dict__["request_id"] for r in caplog.records if "set aside" in r.getMessage()] == [
         "r3", "r17", "r3", "r99",
     ]  # fmt: skip
+
+
+def test_what_was_shipped_leaves_in_steps_so_that_no_answer_waits_long_for_the_disk(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, steps = Store(), []
+    store.poison = {"r3", "r17"}
+    monkeypatch.setattr("medtower.gateway.recording.shipper.STEP", 10)
+    left = spool.left
+    monkeypatch.setattr(spool, "left", lambda upto, refused: steps.append(upto) or left(upto, refused))
+    assert Shipper(spool, store, Metrics()).ship() == 30
+    assert steps == [10, 20]
+    assert spool.depth()[0] == 0
+    assert spool._reader.execute("SELECT count(*) FROM rejected").fetchone() == (3,)
 
 
 def test_nothing_is_set_aside_while_the_store_is_down(spool: Spool) -> None:
@@ -178,7 +197,7 @@ def test_nothing_is_set_aside_while_the_store_is_down(spool: Spool) -> None:
 
 def test_a_request_id_on_record_for_another_body_is_set_aside_and_counted(spool: Spool) -> None:
     store, metrics = Store(), Metrics()
-    store.predictions["r7"] = prediction(7).model_copy(update={"body_sha256": "another"})
+    store.predictions["r7"] = prediction(7).but(body_sha256="another")
     store.predictions["r8"] = prediction(8)
     Shipper(spool, store, metrics).ship()
     assert metrics.registry.get_sample_value("medtower_duplicate_requests_total") == 1
@@ -217,9 +236,9 @@ def test_stopping_ships_what_is_left_and_does_not_wait_for_a_store_that_hangs(sp
     store, release = Store(), threading.Event()
 
     class Hanging(Store):
-        def write(self, _: Sequence[Prediction]) -> list[str]:
+        def write_lines(self, *_: object) -> int:
             release.wait(10)
-            return []
+            return 0
 
     hanging = Shipper(spool, Hanging(), Metrics())
     hanging.start()

@@ -11,14 +11,16 @@ from tests.gateway.conftest import Gateway, started
 from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.server import wait_until
 
-from medtower.gateway.serve import PostgresSink
+from medtower.adapters.postgres.predictions import PredictionStore
 from medtower.settings import Settings
 
 
 @pytest.fixture
 def recorded(settings: Settings, triton: FakeTriton, clean_postgres: Cluster) -> Iterator[Gateway]:
     dsn = clean_postgres.dsn("medtower_gateway")
-    with started(settings.model_copy(update={"dsn": SecretStr(dsn)}), triton, PostgresSink(dsn)) as gateway:
+    with started(
+        settings.model_copy(update={"dsn": SecretStr(dsn)}), triton, PredictionStore(dsn)
+    ) as gateway:
         yield gateway
 
 

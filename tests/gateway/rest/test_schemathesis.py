@@ -21,7 +21,7 @@ from tests.fixtures.postgres import Cluster
 from tests.gateway.conftest import KEY, Gateway, settings_of, started
 from tests.gateway.fake_triton import FakeTriton
 
-from medtower.gateway.serve import PostgresSink
+from medtower.adapters.postgres.predictions import PredictionStore
 
 CHECKS = [
     not_a_server_error,
@@ -71,7 +71,7 @@ def gateway(
     fake, url = triton_server
     dsn = postgres.dsn("medtower_gateway")
     settings = settings_of(tmp_path_factory.mktemp("gateway"), url)
-    with started(settings.model_copy(update={"dsn": SecretStr(dsn)}), fake, PostgresSink(dsn)) as gateway:
+    with started(settings.model_copy(update={"dsn": SecretStr(dsn)}), fake, PredictionStore(dsn)) as gateway:
         yield gateway
 
 

@@ -162,6 +162,14 @@ def test_the_same_id_gets_the_same_answer_and_another_question_under_it_is_refus
     assert len(gateway.recorded()) == 1
 
 
+def test_an_id_that_the_gateway_gave_cannot_be_chosen(http: Client, gateway: Gateway) -> None:
+    given = str(http.infer("demo_risk", [tensor(client)], headers=login()).get_response()["id"])
+    with pytest.raises(InferenceServerException) as refused:
+        http.infer("demo_risk", [tensor(client)], request_id=given, headers=login())
+    assert refused.value.status() == "409"
+    assert len(gateway.recorded()) == 1
+
+
 def test_a_patient_stays_on_its_arm_and_a_pin_on_the_other_is_refused(http: Client, gateway: Gateway) -> None:
     gateway.publish(demo_risk={1: 50, 2: 50})
     seen = set()

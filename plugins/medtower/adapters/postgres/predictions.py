@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import UTC, date, datetime
 from typing import TypedDict, cast
 
 from psycopg2 import sql
 
-from medtower.adapters.postgres.bulk import copy, copy_json, names
+from medtower.adapters.postgres.bulk import Table, copy, names
 from medtower.adapters.postgres.database import Database
-from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
-
-_PREDICTION = tuple(Prediction.model_fields)
-_OUTCOME = tuple(Outcome.model_fields)
-_FAILURE = tuple(Failure.model_fields)
-_SHADOW = tuple(Shadowed.model_fields)
+from medtower.domain.prediction import KINDS, Failure, Outcome, Prediction, Recorded, Shadowed
 
 # Sorted by request_id, so that two shippers with the same rows wait for each other instead of deadlocking.
 _INSERT_PREDICTIONS = sql.SQL("""
@@ -45,6 +40,15 @@ insert into medtower.shadows ({columns})
 select {columns} from pg_temp.staging order by request_id, model, version
 on conflict do nothing
 """)
+_TABLES = {
+    kind: Table(name, KINDS[kind].columns(), insert)
+    for kind, name, insert in (
+        ("prediction", "predictions", _INSERT_PREDICTIONS),
+        ("outcome", "outcomes", _INSERT_OUTCOMES),
+        ("failure", "failures", _INSERT_FAILURES),
+        ("shadow", "shadows", _INSERT_SHADOWS),
+    )
+}
 _LABELLED = sql.SQL("select {columns} from medtower.labelled(%s, %s, %s, %s, %s)")
 _WINDOW = sql.SQL("""
 select {columns} from medtower.answers
@@ -89,11 +93,18 @@ class PredictionStore:
 
         All or nothing. Features are kept as float32, which is what the model saw.
         """
-        if not predictions:
+        days = {p.event_time.astimezone(UTC).date() for p in predictions}
+        return self.write_lines("prediction", _lines(predictions), days)
+
+    def write_lines(self, kind: str, lines: str, days: Set[date] = frozenset()) -> int:
+        """Keep rows of a kind of `domain.prediction.KINDS`, the JSON of one on each of `lines`; `days` (UTC) are those of predictions' events.
+        What is there already is left as it is. All or nothing. Returns how many were new."""
+        if not lines:
             return 0
-        self._ensure_days({p.event_time.astimezone(UTC).date() for p in predictions})
+        if kind == "prediction":
+            self._ensure_days(days)
         with self._database.transaction() as cursor:
-            return copy_json(cursor, "predictions", _PREDICTION, predictions, _INSERT_PREDICTIONS)
+            return copy(cursor, _TABLES[kind], lines)
 
     def reused(self, predictions: Sequence[Prediction]) -> list[str]:
         """The request ids of `predictions` that are on record for another body: those that `write` left out for good."""
@@ -104,24 +115,15 @@ class PredictionStore:
 
     def write_outcomes(self, outcomes: Sequence[Outcome]) -> int:
         """Append `outcomes`; the same arrival delivered twice is kept once. Returns how many were new."""
-        if not outcomes:
-            return 0
-        with self._database.transaction() as cursor:
-            return copy(cursor, "outcomes", _OUTCOME, outcomes, _INSERT_OUTCOMES)
+        return self.write_lines("outcome", _lines(outcomes))
 
     def write_failures(self, failures: Sequence[Failure]) -> int:
         """Append `failures`, one a request and version. Returns how many were new."""
-        if not failures:
-            return 0
-        with self._database.transaction() as cursor:
-            return copy(cursor, "failures", _FAILURE, failures, _INSERT_FAILURES)
+        return self.write_lines("failure", _lines(failures))
 
     def write_shadows(self, shadows: Sequence[Shadowed]) -> int:
         """Append `shadows`, one a request and version. Returns how many were new."""
-        if not shadows:
-            return 0
-        with self._database.transaction() as cursor:
-            return copy(cursor, "shadows", _SHADOW, shadows, _INSERT_SHADOWS, nullable=["prediction"])
+        return self.write_lines("shadow", _lines(shadows))
 
     def labelled(
         self, model: str, version: int | None, start: datetime, end: datetime, as_of: datetime
@@ -141,13 +143,17 @@ class PredictionStore:
             cursor.execute(_WINDOW.format(columns=names(columns)), (model, version, version, start, end))
             return cast(Served, _columns(columns, cursor.fetchall()))
 
-    def _ensure_days(self, days: set[date]) -> None:
+    def _ensure_days(self, days: Set[date]) -> None:
         missing = sorted(days - self._days)
         if not missing:
             return
         with self._database.transaction() as cursor:
             cursor.execute("select medtower.ensure_partitions(d, d) from unnest(%s::date[]) d", (missing,))
         self._days.update(missing)
+
+
+def _lines(rows: Iterable[Recorded]) -> str:
+    return "\n".join(row.json() for row in rows)
 
 
 def _columns(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> dict[str, list[object]]:

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import logging
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from medtower.adapters import api_keys
 from medtower.domain.access import Caller, actions_of
 from medtower.domain.api_key import ApiKey, HashedSecret
 from medtower.errors import MedtowerError, NotFound, Unavailable
+from medtower.gateway.watched import Watched
 
 log = logging.getLogger(__name__)
 LONGEST = 256
-Signature = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +37,10 @@ class Grant:
 
 
 class Keys:
-    """The keys at `path`. Looking is one `stat`, so a key that is revoked counts no more from the next request on."""
+    """The keys at `path`. Every request looks whether there are others, so a key that is revoked counts no more."""
 
     def __init__(self, path: Path, limit: Limit) -> None:
-        self._path, self._name, self._limit = path, os.fspath(path), limit
-        self._seen: Signature | None = None
+        self._path, self._file, self._limit = path, Watched(path), limit
         self._broken = ""
         self._by_digest: dict[bytes, tuple[bytes, Grant]] = {}
         self._recent: dict[bytes, Grant] = {}
@@ -54,7 +52,7 @@ class Keys:
         A key that was accepted before is found by its bytes, in a table whose hash is keyed anew in every process; any other by its SHA-256,
         compared in constant time. So no time depends on how much of a key is right.
         """
-        if self._signature() != self._seen:
+        if self._file.changed():
             self._read()
         if self._broken:
             raise Unavailable("access", "the API keys cannot be read; see the gateway's log")
@@ -74,7 +72,7 @@ class Keys:
         return grant
 
     def _read(self) -> None:
-        self._seen = self._signature()  # before reading: a file that changes in between is read again
+        self._file.look()
         self._by_digest, self._recent, self._broken = {}, {}, ""
         try:
             keys = api_keys.read(self._path).keys
@@ -97,13 +95,6 @@ class Keys:
             (bytes.fromhex(secret.sha256), Grant(caller, limit, _until(key, secret)))
             for secret in key.secrets
         ]
-
-    def _signature(self) -> Signature | None:
-        try:
-            status = os.stat(self._name)  # noqa: PTH116  # twice as fast, for every request
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
 
 def _until(key: ApiKey, secret: HashedSecret) -> float:

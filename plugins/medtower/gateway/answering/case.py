@@ -17,7 +17,7 @@ from medtower.domain.prediction import Failure
 from medtower.domain.routing import Arm, Shadow
 from medtower.errors import FeatureInvalid, MedtowerError, ModelMisbehaved
 from medtower.gateway.answering.inference import Triton
-from medtower.gateway.answering.plain_row import plain_row
+from medtower.gateway.answering.plan import plain_row
 from medtower.serving.pseudonym import pseudonym
 
 Code = Literal[422, 502, 503, 504]
@@ -25,13 +25,15 @@ Code = Literal[422, 502, 503, 504]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question to a model. `repeatable`: the caller chose the request id, so it may come again."""
+    """One question to a model. `repeatable`: the caller chose the request id, so it may come again. `known`: the row that a contract makes of the
+    features, where it was made on the way here."""
 
     request_id: str
     repeatable: bool
     subject_id: str
     features: Mapping[str, Any]
     event_time: datetime
+    known: tuple[Contract, array[float]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ def fingerprint(key: bytes, model: str, body: bytes) -> str:
 
 def encoded(contract: Contract, question: Ask) -> array[float]:
     """The row as the model takes it: float32 [width], NaN for missing. Raises FeatureInvalid."""
+    if question.known and question.known[0] is contract:
+        return question.known[1]
     plain = plain_row(contract, question.features)
     if plain is not None:
         return plain

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from array import array
 from dataclasses import dataclass
+from typing import cast
 
 from medtower.domain.escalation import Escalation, due
 from medtower.domain.inference import confidence as confidence_of
@@ -47,7 +49,11 @@ async def predict(parts: Parts, case: Case, seen: Seen) -> Answered:
     ]
     escalation = due(composed.inferred.arm.contract, prediction)
     kept = await parts.record.keep(
-        prediction, _answer(composed, prediction, escalation), rows, escalation=escalation
+        prediction,
+        _answer(composed, prediction, escalation),
+        rows,
+        escalation=escalation,
+        repeatable=case.question.repeatable,
     )
     if seen.trace:
         seen.trace.ended("record")
@@ -81,7 +87,7 @@ async def _prediction(
     inferred = composed.inferred
     contract = inferred.arm.contract
     texts = await texts_of(parts.subject_key, contract, case.question.features)
-    return Prediction.model_construct(  # its parts were checked one by one on their way here
+    return Prediction(
         request_id=case.question.request_id,
         model=case.model,
         version=inferred.arm.version,
@@ -90,7 +96,7 @@ async def _prediction(
         subject=case.subject,
         event_time=case.question.event_time,
         received_at=case.received_at,
-        features=[None if math.isnan(number) else number for number in inferred.row],
+        features=_kept(inferred.row),
         prediction=inferred.value,
         confidence=confidence_of(contract, inferred.value),
         requires_human_review=composed.review is not None,
@@ -101,6 +107,12 @@ async def _prediction(
         cached=inferred.cached,
         texts=texts,
     )
+
+
+def _kept(row: array[float]) -> list[float | None]:
+    if not math.isnan(sum(row)):
+        return cast("list[float | None]", row.tolist())
+    return [None if math.isnan(number) else number for number in row]
 
 
 def _answer(composed: Composed, prediction: Prediction, escalation: Escalation | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from medtower.domain.contract import Contract
 from medtower.domain.prediction import RedactedText
+from medtower.gateway.answering.plan import plan_of
 from medtower.gateway.privacy import scan
 
 INLINE = (
@@ -17,17 +18,16 @@ INLINE = (
 
 def has_text(contracts: Iterable[Contract]) -> bool:
     """Whether any of the `contracts` takes free text."""
-    return any(spec.dtype == "text" for contract in contracts for spec in contract.inputs)
+    return any(contract.texts for contract in contracts)
 
 
 async def texts_of(key: bytes, contract: Contract, features: Mapping[str, Any]) -> dict[str, RedactedText]:
     """The redacted form and the keyed hash of every free text in `features`, by field. `features` have passed `encode`, so no text is too long."""
     found = {}
-    for spec in contract.inputs:
-        value = features.get(spec.name) if spec.dtype == "text" else None
-        if isinstance(value, str):
+    for name in plan_of(contract).texts:
+        if isinstance(value := features.get(name), str):
             redacted = await _redacted(key, value)
-            found[spec.name] = RedactedText(redacted=redacted.text, sha256=redacted.sha256)
+            found[name] = RedactedText(redacted=redacted.text, sha256=redacted.sha256)
     return found
 
 

@@ -14,6 +14,7 @@ from medtower.adapters.spool_work import Kept
 from medtower.domain.escalation import Escalation
 from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
 from medtower.errors import RecordUnavailable
+from medtower.gateway.recording.groups import Groups
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -30,6 +31,7 @@ class Record:
 
     def __init__(self, spool: Spool, *, deadline: float = DEADLINE) -> None:
         self.spool, self._deadline = spool, deadline
+        self._groups = Groups(spool, deadline=deadline)
         self._unkept: deque[Failure] = deque()
 
     def answer(self, request_id: str, body_sha256: str) -> str | None:
@@ -42,9 +44,15 @@ class Record:
         answer: str,
         parts: Sequence[Prediction] = (),
         escalation: Escalation | None = None,
+        *,
+        repeatable: bool,
     ) -> Kept:
         """Return when all are on the disk, with the answer that stands there. `parts` are what a composition made the prediction of, `escalation`
-        is what it asks for."""
+        is what it asks for. What is not `repeatable` is remembered for nobody who asks again: its request id was made here."""
+        if not (repeatable or parts or escalation):
+            await self._groups.add(("prediction", prediction.json()))
+            self._again()
+            return Kept(answer, fresh=True)
         return await self._durable(self.spool.record(prediction, answer, parts, escalation))
 
     async def keep_outcomes(self, outcomes: Sequence[Outcome]) -> None:

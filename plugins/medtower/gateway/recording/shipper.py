@@ -4,43 +4,30 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence, Set
+from datetime import date
+from typing import Protocol
 
 from medtower.adapters.spool import Spool
-from medtower.adapters.spool_tables import Waiting
-from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
+from medtower.adapters.spool_tables import Packed, Waiting
+from medtower.domain.prediction import KINDS, Prediction
 from medtower.errors import InvalidInput, MedtowerError
 from medtower.gateway.observing.metrics import Metrics
 
 log = logging.getLogger(__name__)
+STEP = 200  # rows
 REUSED = "the request id is on record for another body"
 
 
 class Sink(Protocol):
-    """Where the record goes. Every call returns after the commit, is idempotent, and raises when nothing was kept: InvalidInput when what was
-    sent is refused and always will be."""
+    """Where the record goes: `PredictionStore`. Every call returns after the commit, is idempotent, and raises when nothing was kept: InvalidInput
+    when what was sent is refused and always will be."""
 
-    def write(self, predictions: Sequence[Prediction]) -> Sequence[str]:
-        """Keep `predictions`; the request ids that are there for another body, whose predictions were not kept, come back."""
+    def write_lines(self, kind: str, lines: str, days: Set[date] = frozenset()) -> int:
+        """Keep rows of one kind, the JSON of one on each of `lines`; returns how many were not there yet."""
 
-    def outcomes(self, outcomes: Sequence[Outcome]) -> None: ...
-
-    def failures(self, failures: Sequence[Failure]) -> None: ...
-
-    def shadows(self, shadows: Sequence[Shadowed]) -> None: ...
-
-
-@dataclass
-class _Batch:
-    """Rows on their way, and why the database does not take some of them (by sequence number)."""
-
-    rows: list[Waiting]
-    refused: dict[int, str] = field(default_factory=dict)
-
-    def of(self, kind: type) -> list[Waiting]:
-        return [row for row in self.rows if isinstance(row.item, kind)]
+    def reused(self, predictions: Sequence[Prediction]) -> Sequence[str]:
+        """The request ids of those that are there for another body, and were not kept."""
 
 
 class Shipper:
@@ -56,7 +43,7 @@ class Shipper:
         sink: Sink,
         metrics: Metrics,
         *,
-        batch: int = 1000,
+        batch: int = 5000,
         idle: float = 0.2,
         longest: float = 30.0,
     ) -> None:
@@ -76,51 +63,62 @@ class Shipper:
 
     def ship(self) -> int:
         """Move one batch, oldest first, and return its size. It leaves the spool only after the sink has committed it."""
-        batch = _Batch(self._spool.waiting(self._batch))
-        if not batch.rows:
+        packed = self._spool.packed(self._batch)
+        if not packed:
             return 0
-        self._send(batch, Prediction, self._predictions(batch))
-        for kind, write in (
-            (Outcome, self._sink.outcomes),
-            (Failure, self._sink.failures),
-            (Shadowed, self._sink.shadows),
-        ):
-            self._send(batch, kind, _items(write))
-        self._spool.dropped(batch.rows[-1].sequence, batch.refused).result()
-        self._count(batch)
-        return len(batch.rows)
+        count, last = sum(some.count for some in packed), max(some.last for some in packed)
+        refused = {} if self._whole(packed) else self._row_by_row(count)
+        self._leave(last - count, last, refused)
+        self._metrics.shipped.inc(count - len(refused))
+        self._metrics.rejected.inc(len(refused))
+        self._metrics.duplicates.inc(sum(why == REUSED for why in refused.values()))
+        return count
 
-    def _send(self, batch: _Batch, kind: type, write: Callable[[list[Waiting]], None]) -> None:
-        if rows := batch.of(kind):
-            self._sift(batch, rows, write)
+    def _leave(self, after: int, last: int, refused: Mapping[int, str]) -> None:
+        """Forget what has been kept, a little at a time: an answer that waits for the disk waits for one step."""
+        for upto in range(after + STEP, last, STEP):
+            self._spool.left(upto, refused).result()
+        self._spool.dropped(last, refused).result()
 
-    def _sift(self, batch: _Batch, rows: list[Waiting], write: Callable[[list[Waiting]], None]) -> None:
-        """Write `rows`; when they are refused, halve them until the rows that are to blame are found."""
+    def _whole(self, packed: Sequence[Packed]) -> bool:
+        """Whether the sink took all of it: not when it refuses a row, or has a prediction already and it must be seen whether that is the same."""
         try:
-            write(rows)
-        except InvalidInput as error:
-            if len(rows) == 1:
-                batch.refused[rows[0].sequence] = str(error)
-                return
-            half = len(rows) // 2
-            self._sift(batch, rows[:half], write)
-            self._sift(batch, rows[half:], write)
+            new = {some.kind: self._sink.write_lines(some.kind, some.lines, _days(some)) for some in packed}
+        except InvalidInput:
+            return False
+        return all(new[some.kind] == some.count for some in packed if some.kind == "prediction")
 
-    def _predictions(self, batch: _Batch) -> Callable[[list[Waiting]], None]:
-        def write(rows: list[Waiting]) -> None:
-            reused = set(self._sink.write([row.item for row in rows if isinstance(row.item, Prediction)]))
-            batch.refused |= {row.sequence: REUSED for row in rows if row.item.request_id in reused}
-
-        return write
-
-    def _count(self, batch: _Batch) -> None:
-        self._metrics.shipped.inc(len(batch.rows) - len(batch.refused))
-        self._metrics.rejected.inc(len(batch.refused))
-        self._metrics.duplicates.inc(sum(why == REUSED for why in batch.refused.values()))
-        for row in batch.rows:
-            if why := batch.refused.get(row.sequence):
+    def _row_by_row(self, count: int) -> dict[int, str]:
+        """Send the oldest `count` rows again, and find those that the sink does not take: why, by sequence number."""
+        rows = self._spool.waiting(count)
+        refused: dict[int, str] = {}
+        for kind in KINDS:
+            self._sift(kind, [row for row in rows if isinstance(row.item, KINDS[kind])], refused)
+        predictions = [row.item for row in rows if isinstance(row.item, Prediction)]
+        reused = set(self._sink.reused(predictions))
+        refused |= {
+            r.sequence: REUSED for r in rows if isinstance(r.item, Prediction) and r.item.request_id in reused
+        }
+        for row in rows:
+            if why := refused.get(row.sequence):
                 extra = {"model": row.item.model, "request_id": row.item.request_id, "reason": why}
                 log.error("the database refuses a row for good; it is set aside in the spool", extra=extra)
+        return refused
+
+    def _sift(self, kind: str, rows: list[Waiting], refused: dict[int, str]) -> None:
+        """Write `rows`; when they are refused, halve them until the rows that are to blame are found."""
+        if not rows:
+            return
+        days = {row.item.event_time.date() for row in rows if isinstance(row.item, Prediction)}
+        try:
+            self._sink.write_lines(kind, "\n".join(row.item.json() for row in rows), days)
+        except InvalidInput as error:
+            if len(rows) == 1:
+                refused[rows[0].sequence] = str(error)
+                return
+            half = len(rows) // 2
+            self._sift(kind, rows[:half], refused)
+            self._sift(kind, rows[half:], refused)
 
     def _run(self) -> None:
         pause = 0.0
@@ -144,5 +142,6 @@ class Shipper:
         return 0.0 if moved == self._batch else self._idle
 
 
-def _items(write: Callable[[Sequence[Any]], None]) -> Callable[[list[Waiting]], None]:
-    return lambda rows: write([row.item for row in rows])
+def _days(packed: Packed) -> Set[date]:
+    """The days (UTC) of the events, which is how the table is divided."""
+    return {date.fromisoformat(day) for day in (packed.days or "").split(",") if day}

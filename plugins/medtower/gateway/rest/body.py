@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope
 
 from medtower.domain import request_id as request_ids
-from medtower.errors import FeatureInvalid
+from medtower.errors import Conflict, FeatureInvalid
 from medtower.gateway.answering.case import Ask
 
 LARGEST = 256 * 1024
@@ -54,7 +54,7 @@ def strict_json(body: bytes) -> Any:
     """The JSON value of `body` (RFC 8259, UTF-8, no field twice). NaN and overflowing numbers come out as non-finite floats: the rule
     of the field they stand in refuses them by name. Raises FeatureInvalid."""
     try:
-        return json.loads(body.decode(), object_pairs_hook=_object)
+        return _STRICT.decode(body.decode())
     except RecursionError:
         raise FeatureInvalid("body", "is nested too deeply") from None
     except ValueError:  # not UTF-8, not JSON, or an integer of thousands of digits; the cause holds the body, so it is cut off
@@ -78,7 +78,7 @@ def ask(value: Any, now: datetime, *, named: bool = False) -> Ask:
         raise FeatureInvalid("features", "must be an object of named values")
     moment = fields.get("event_time")
     return Ask(
-        request_id=request_ids.new() if given is None else request_id(given, "request_id"),
+        request_id=request_ids.new() if given is None else chosen_id(given, "request_id"),
         repeatable=given is not None,
         subject_id=subject(fields["subject_id"]),
         features=features,
@@ -104,6 +104,14 @@ def request_id(value: Any, field: str) -> str:
     if not isinstance(value, str) or not request_ids.CHOSEN.fullmatch(value):
         raise FeatureInvalid(field, "must be 1 to 100 characters A-Z, a-z, 0-9, '.', '_', ':' and '-'")
     return value
+
+
+def chosen_id(value: Any, field: str) -> str:
+    """A request id of the caller's own. Raises FeatureInvalid, and Conflict for one that only the gateway gives: it is taken."""
+    found = request_id(value, field)
+    if request_ids.MADE.fullmatch(found):
+        raise Conflict("ids of this form are given by the gateway; send an id of your own, or none")
+    return found
 
 
 def instant(value: Any, field: str, now: datetime) -> datetime:
@@ -134,3 +142,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) != len(pairs):
         raise FeatureInvalid("body", "names a field twice")
     return fields
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_object)

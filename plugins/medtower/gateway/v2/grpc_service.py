@@ -11,6 +11,7 @@ from typing import Any, cast
 import grpc
 from tritonclient.grpc import service_pb2 as v2
 
+from medtower.gateway.answering.plan import plan_of
 from medtower.gateway.answering.predict import Answered, copied
 from medtower.gateway.observing.observed import Seen
 from medtower.gateway.parts import Parts
@@ -96,7 +97,7 @@ class InferenceService:
         version = pinned(message.model_version) if message.model_version else 0
         route = self._parts.routing.route(message.model_name)
         seen.model = route.model
-        width = named_by(route, version).contract.width
+        width = plan_of(named_by(route, version).contract).width
         asked = grpc_messages.question(message, width, version, context.time_remaining())
         self._parts.access.charge(caller, len(asked.rows), time.time())
         answered = await answers(self._parts, route, asked, seen)

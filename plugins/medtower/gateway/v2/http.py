@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from medtower.gateway.access.caller import must
+from medtower.gateway.answering.plan import plan_of
 from medtower.gateway.answering.predict import Answered, copied
 from medtower.gateway.observing.observed import Seen
 from medtower.gateway.parts import Parts
@@ -62,8 +63,8 @@ async def infer(parts: Parts, scope: Scope, receive: Receive, send: Send) -> Seq
     seen.model = route.model
     headers = dict(scope["headers"])
     body = await unpacked(scope, receive, headers.get(b"content-encoding"))
-    width = named_by(route, version).contract.width
-    question = requests.question(body, headers.get(HEADER_LENGTH), width, version)
+    plan = plan_of(named_by(route, version).contract)
+    question = requests.question(body, headers.get(HEADER_LENGTH), plan.width, version)
     parts.access.charge(caller, len(question.rows), time.time())
     answered = await answers(parts, route, question, seen)
     content, header_length = responses.encoded(route.model, question, responses.fields(answered))

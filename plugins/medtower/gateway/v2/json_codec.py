@@ -45,7 +45,7 @@ def rows(tensor: InputTensor, n: int, width: int) -> Sequence[Sequence[Number]]:
         raise ProtocolInvalid(f"the input {TENSOR_IN} has neither data nor parameters.binary_data_size")
     if data and isinstance(data[0], list):
         return _nested(cast("list[Any]", data), n, width)
-    if len(data) != n * width or any(type(number) is list for number in data):
+    if len(data) != n * width or list in map(type, data):
         raise ProtocolInvalid(f"the input {TENSOR_IN} must have as many numbers as its shape says")
     flat = cast("list[Number]", data)
     return [flat] if n == 1 else [flat[start : start + width] for start in range(0, n * width, width)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from medtower.domain import request_id as request_ids
 from medtower.domain.inference import TENSOR_IN, TENSOR_OUT
 from medtower.errors import ProtocolInvalid
-from medtower.gateway.rest.body import request_id, subject
+from medtower.gateway.rest.body import chosen_id, subject
 from medtower.gateway.v2 import binary_codec, json_codec
 from medtower.gateway.v2.types import (
     MOST_ROWS,
@@ -62,8 +62,8 @@ def row_count(name: str, datatype: str, shape: Sequence[int], width: int) -> int
 
 
 def checked_id(given: str) -> str:
-    """`given` when it is a request id, a new one for an empty one. Raises FeatureInvalid."""
-    return request_id(given, "id") if given else request_ids.new()
+    """`given` when it is a request id, a new one for an empty one. Raises FeatureInvalid, and Conflict for an id that only the gateway gives."""
+    return chosen_id(given, "id") if given else request_ids.new()
 
 
 def stateless(sequence_id: int | str | None, begins_or_ends: bool) -> None:
