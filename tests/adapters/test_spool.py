@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from medtower.adapters import spool_tables
 from medtower.adapters.spool import Spool
@@ -240,7 +241,7 @@ def test_rows_of_an_earlier_form_came_in_when_they_were_spooled(path: Path) -> N
     spool.close()
     again = Spool(path)
     moment = AT + timedelta(seconds=0.25)
-    expected = [i.but(received_at=moment) for i in (prediction("r1"), failure(), shadowed())]
+    expected = [structs.replace(i, received_at=moment) for i in (prediction("r1"), failure(), shadowed())]
     assert [w.item for w in again.waiting(10)] == [*expected, outcome("r1")]
     again.close()
 
@@ -527,7 +528,7 @@ def test_more_rows_than_one_statement_takes_are_kept_in_their_order(path: Path) 
 def test_what_waits_is_packed_by_kind_with_the_days_of_its_events(path: Path) -> None:
     spool = Spool(path)
     assert spool.packed(10) == []
-    later = prediction("r2").but(event_time=AT + timedelta(days=1))
+    later = structs.replace(prediction("r2"), event_time=AT + timedelta(days=1))
     spool.append([("prediction", prediction("r1").json()), ("prediction", later.json())]).result(5)
     spool.record_outcomes([outcome("r1")]).result(5)
     spool.append([("prediction", prediction("r3").json())]).result(5)

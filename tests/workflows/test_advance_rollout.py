@@ -67,7 +67,7 @@ class Clinic:
     def fails(self, *received: datetime, event_time: datetime | None = None, opened: bool = False) -> None:
         """Version 2 fails at the requests of new patients."""
         values = {"code": 502, "arm": "candidate", "opened": opened}
-        self.gateway.write_failures([Failure(**self._row(2, at, event_time), **values) for at in received])
+        self.gateway.write([Failure(**self._row(2, at, event_time), **values) for at in received])
 
     def answers(self, version: int, *received: datetime) -> None:
         values = {"features": [1.0], "prediction": 3.0, "confidence": 0.9, "requires_human_review": False}

@@ -283,7 +283,7 @@ def test_few_answers_that_moved_far_are_not_steady(clinic: Clinic) -> None:
 def test_an_error_counts_for_an_hour(clinic: Clinic) -> None:
     clinic.revert()
     start = datetime.now(UTC)
-    clinic.writer.write_failures(
+    clinic.writer.write(
         [
             Failure(
                 request_id="bad",

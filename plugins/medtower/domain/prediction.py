@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import msgspec
 
@@ -24,10 +24,6 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def json(self) -> str:
         """The row as JSON, on one line."""
         return msgspec.json.encode(self).decode()
-
-    def but(self, **changes: Any) -> Self:
-        """The same row with `changes`."""
-        return msgspec.structs.replace(self, **changes)
 
 
 class RedactedText(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -48,7 +48,7 @@ def replay(
             predictions = [p for p in made if p.event_time <= end]
             counts["predictions"] += tower.predictions.write(predictions)
             truth = labels(model.contract, model.cohort, frame, predictions, known_by=end)
-            counts["outcomes"] += tower.predictions.write_outcomes(truth)
+            counts["outcomes"] += tower.predictions.write(truth)
             progress(day + 1)
     return counts
 

@@ -103,7 +103,7 @@ def test_what_was_added_to_a_prediction_is_kept(store, clean_postgres):
 
 def test_counts_are_by_model_version_arm_and_code_of_the_window(store, database):
     store.write([prediction(n) for n in range(5)] + [prediction(9, version=4, arm="candidate")])
-    store.write_failures([failure(7), failure(8, code=504, version=4, arm="candidate"), failure(500)])
+    store.write([failure(7), failure(8, code=504, version=4, arm="candidate"), failure(500)])
     found = answered.counts(database, None, NOON + MINUTE, NOON + 60 * MINUTE)
     assert [(c.version, c.arm, c.code, c.n) for c in found] == [
         (3, "current", 200, 4),
@@ -123,9 +123,9 @@ def test_a_live_window_says_what_was_answered_failed_and_labelled(store, databas
             prediction(4, event_time=NOON - 9 * DAY),
         ]
     )
-    store.write_failures([failure(5), failure(6), failure(7, code=504), failure(8, version=5)])
+    store.write([failure(5), failure(6), failure(7, code=504), failure(8, version=5)])
     outcome = {"value": 1, "observed_at": NOON, "arrived_at": NOON}
-    store.write_outcomes(
+    store.write(
         [
             Outcome(request_id="r0004", model="als_risk", **outcome),
             Outcome(request_id="r0004", model="als_risk", **outcome | {"value": 0}),

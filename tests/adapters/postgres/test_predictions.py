@@ -118,9 +118,7 @@ def test_a_request_id_that_is_on_record_for_another_body_is_told_and_a_repetitio
 
 
 def test_nothing_to_write_is_no_work(gateway):
-    assert gateway.write_failures([]) == gateway.write_shadows([]) == 0
     assert gateway.write([]) == 0
-    assert gateway.write_outcomes([]) == 0
 
 
 def test_a_day_is_a_day_in_utc_wherever_the_time_was_written(gateway, clean_postgres):
@@ -151,7 +149,7 @@ def test_a_function_that_makes_partitions_refuses_a_century(clean_postgres):
 
 def test_an_outcome_counts_from_the_moment_it_arrived(gateway, airflow):
     gateway.write([prediction(), prediction("r2")])
-    gateway.write_outcomes([outcome(days=5)])
+    gateway.write([outcome(days=5)])
     before = airflow.labelled("als_risk", 3, NOON, END, NOON + timedelta(days=4))
     after = airflow.labelled("als_risk", 3, NOON, END, NOON + timedelta(days=5))
     assert [math.isnan(v) for v in before["outcome"]] == [True, True]
@@ -162,8 +160,8 @@ def test_an_outcome_counts_from_the_moment_it_arrived(gateway, airflow):
 
 def test_a_correction_leaves_yesterdays_report_as_it_was(gateway, airflow):
     gateway.write([prediction()])
-    gateway.write_outcomes([outcome(value=1.0, days=5)])
-    gateway.write_outcomes([outcome(value=0.0, days=9, source="review")])
+    gateway.write([outcome(value=1.0, days=5)])
+    gateway.write([outcome(value=0.0, days=9, source="review")])
     as_of = [
         airflow.labelled("als_risk", 3, NOON, END, NOON + timedelta(days=d))["outcome"] for d in (6, 9, 30)
     ]
@@ -171,14 +169,14 @@ def test_a_correction_leaves_yesterdays_report_as_it_was(gateway, airflow):
 
 
 def test_the_same_arrival_delivered_twice_is_one_row(gateway):
-    assert gateway.write_outcomes([outcome(), outcome()]) == 1
-    assert gateway.write_outcomes([outcome()]) == 0
-    assert gateway.write_outcomes([outcome(value=0.0)]) == 1
+    assert gateway.write([outcome(), outcome()]) == 1
+    assert gateway.write([outcome()]) == 0
+    assert gateway.write([outcome(value=0.0)]) == 1
 
 
 def test_an_outcome_of_another_model_is_not_taken(gateway, airflow):
     gateway.write([prediction()])
-    gateway.write_outcomes([outcome(model="alzheimer_risk")])
+    gateway.write([outcome(model="alzheimer_risk")])
     assert math.isnan(airflow.labelled("als_risk", 3, NOON, END, END)["outcome"][0])
 
 

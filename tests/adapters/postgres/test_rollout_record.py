@@ -67,8 +67,8 @@ def test_an_arm_is_what_its_version_answered_and_what_it_failed_at(
             prediction("r9", 3),
         ]
     )
-    gateway.write_failures([failure("r2", received_at=NOON + HOUR, latency_ms=9.0, subject="s2")])
-    gateway.write_outcomes(
+    gateway.write([failure("r2", received_at=NOON + HOUR, latency_ms=9.0, subject="s2")])
+    gateway.write(
         [Outcome(request_id="r1", model="als_risk", value=1, observed_at=NOON, arrived_at=NOON + DAY)]
     )
     found = record.arm("als_risk", 4, NOON, NOON + DAY, NOON + DAY)
@@ -88,8 +88,8 @@ def test_what_the_incumbent_answered_for_a_candidate_that_failed_is_the_candidat
     gateway: PredictionStore, record: RolloutRecord
 ) -> None:
     gateway.write([prediction("own", 3), prediction("instead", 3)])
-    gateway.write_failures([failure("instead"), failure("both"), failure("both", 3, arm="current")])
-    gateway.write_failures([failure("own failure", 3, arm="current", subject="s2")])
+    gateway.write([failure("instead"), failure("both"), failure("both", 3, arm="current")])
+    gateway.write([failure("own failure", 3, arm="current", subject="s2")])
     current = record.arm("als_risk", 3, NOON, NOON + DAY, NOON + DAY)
     assert current["failed"].tolist() == [False, True]
     assert current["subjects"].tolist() == ["s1", "s2"]
@@ -100,7 +100,7 @@ def test_what_the_incumbent_answered_for_a_candidate_that_failed_is_the_candidat
 def test_a_candidate_that_answered_at_the_second_attempt_has_both_on_record(
     gateway: PredictionStore, record: RolloutRecord
 ) -> None:
-    gateway.write_failures([failure("r1")])
+    gateway.write([failure("r1")])
     gateway.write([prediction("r1", 4, arm="candidate")])
     assert record.arm("als_risk", 4, NOON, NOON + DAY, NOON + DAY)["failed"].tolist() == [False, True]
 
@@ -110,7 +110,7 @@ def test_rehearsed_traffic_other_windows_and_other_models_are_left_out(
 ) -> None:
     gateway.write([prediction("r1", 3, arm="replay"), prediction("r2", 3, received_at=NOON + DAY)])
     gateway.write([prediction("r3", 3, model="other"), prediction("r4", 3, received_at=NOON - HOUR)])
-    gateway.write_failures([failure("r5", received_at=NOON + DAY), failure("r6", model="other")])
+    gateway.write([failure("r5", received_at=NOON + DAY), failure("r6", model="other")])
     for version in (3, 4):
         found = record.arm("als_risk", version, NOON, NOON + DAY, NOON + DAY)
         assert [len(v) for k, v in found.items() if k != "version"] == [0] * 6
@@ -118,16 +118,16 @@ def test_rehearsed_traffic_other_windows_and_other_models_are_left_out(
 
 
 def test_a_row_that_comes_twice_is_kept_once(gateway: PredictionStore) -> None:
-    assert gateway.write_failures([failure("r1"), failure("r1"), failure("r1", 3, arm="current")]) == 2
-    assert gateway.write_failures([failure("r1", code=504)]) == 0
-    assert gateway.write_shadows([shadowed("r1"), shadowed("r1")]) == 1
-    assert gateway.write_shadows([shadowed("r1", prediction=0.9)]) == 0
+    assert gateway.write([failure("r1"), failure("r1"), failure("r1", 3, arm="current")]) == 2
+    assert gateway.write([failure("r1", code=504)]) == 0
+    assert gateway.write([shadowed("r1"), shadowed("r1")]) == 1
+    assert gateway.write([shadowed("r1", prediction=0.9)]) == 0
 
 
 def test_the_pairs_of_the_shadow(gateway: PredictionStore, record: RolloutRecord) -> None:
     late = {"received_at": NOON + HOUR, "prediction": None, "disagrees": False, "latency_ms": 2000.0}
-    gateway.write_shadows([shadowed("r1"), shadowed("r2", **late), shadowed("r3", version=5)])
-    gateway.write_shadows([shadowed("r4", received_at=NOON + DAY)])
+    gateway.write([shadowed("r1"), shadowed("r2", **late), shadowed("r3", version=5)])
+    gateway.write([shadowed("r4", received_at=NOON + DAY)])
     found = record.pairs("als_risk", 4, NOON, NOON + DAY)
     assert found["subjects"].tolist() == ["s1", "s1"]
     assert found["current"].tolist() == [0.75, 0.75]
@@ -142,8 +142,8 @@ def test_the_pairs_of_the_shadow(gateway: PredictionStore, record: RolloutRecord
 def test_disagreements_wait_in_the_order_they_came_until_they_are_reviewed_once(
     gateway: PredictionStore, record: RolloutRecord
 ) -> None:
-    gateway.write_shadows([shadowed("r2", received_at=NOON + HOUR), shadowed("r1")])
-    gateway.write_shadows([shadowed("r3", disagrees=False), shadowed("r4", model="other")])
+    gateway.write([shadowed("r2", received_at=NOON + HOUR), shadowed("r1")])
+    gateway.write([shadowed("r3", disagrees=False), shadowed("r4", model="other")])
     queue = record.disagreements("als_risk", 10)
     assert [d["request_id"] for d in queue] == ["r1", "r2"]
     assert queue[0] == {
@@ -187,8 +187,8 @@ def test_predictions_from_before_it_was_kept_came_in_when_the_database_got_them(
 def test_that_the_breaker_of_a_release_opened_is_on_record_whatever_time_the_caller_gave(
     gateway: PredictionStore, record: RolloutRecord
 ) -> None:
-    gateway.write_failures([failure("r1"), failure("r2", opened=True, received_at=NOON + HOUR)])
-    gateway.write_failures([failure("r3", opened=True, received_at=NOON + DAY)])
+    gateway.write([failure("r1"), failure("r2", opened=True, received_at=NOON + HOUR)])
+    gateway.write([failure("r3", opened=True, received_at=NOON + DAY)])
     assert record.opened("als_risk", "a" * 64) == NOON + HOUR
     assert record.opened("als_risk", "b" * 64) is None
     assert record.opened("other", "a" * 64) is None
@@ -198,10 +198,10 @@ def test_no_caller_moves_a_request_before_another_by_the_time_he_gives(
     gateway: PredictionStore, record: RolloutRecord
 ) -> None:
     """A patient's first request is what counts of him: a failure stays the first when a success is dated back before it."""
-    gateway.write_failures([failure("failed", event_time=NOON)])
+    gateway.write([failure("failed", event_time=NOON)])
     again = {"event_time": NOON - 2 * HOUR, "received_at": NOON + HOUR}
     gateway.write([prediction("again", 4, arm="candidate", **again)])
-    gateway.write_shadows([shadowed("s2", **again), shadowed("s1", event_time=NOON, prediction=0.5)])
+    gateway.write([shadowed("s2", **again), shadowed("s1", event_time=NOON, prediction=0.5)])
     arm = Arm(**record.arm("als_risk", 4, NOON, NOON + DAY, NOON + DAY))
     assert arm.failed[arm.first()].tolist() == [True]
     assert record.pairs("als_risk", 4, NOON, NOON + DAY)["candidate"].tolist() == [0.5, 0.25]
@@ -211,8 +211,8 @@ def test_no_caller_moves_a_request_before_another_by_the_time_he_gives(
 def test_only_airflow_reviews_and_nobody_rewrites_what_was_scored(
     gateway: PredictionStore, clean_postgres: Cluster
 ) -> None:
-    gateway.write_shadows([shadowed("r1")])
-    gateway.write_failures([failure("r1")])
+    gateway.write([shadowed("r1")])
+    gateway.write([failure("r1")])
     for role in ("medtower_reader", "medtower_gateway"):
         with pytest.raises(Refused):
             RolloutRecord(clean_postgres.dsn(role)).review("r1", "als_risk", 4, by="x", right="current")

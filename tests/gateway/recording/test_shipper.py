@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from tests.gateway.conftest import started
 from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.server import wait_until
@@ -197,7 +198,7 @@ def test_nothing_is_set_aside_while_the_store_is_down(spool: Spool) -> None:
 
 def test_a_request_id_on_record_for_another_body_is_set_aside_and_counted(spool: Spool) -> None:
     store, metrics = Store(), Metrics()
-    store.predictions["r7"] = prediction(7).but(body_sha256="another")
+    store.predictions["r7"] = structs.replace(prediction(7), body_sha256="another")
     store.predictions["r8"] = prediction(8)
     Shipper(spool, store, metrics).ship()
     assert metrics.registry.get_sample_value("medtower_duplicate_requests_total") == 1

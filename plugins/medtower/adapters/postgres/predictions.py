@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from datetime import UTC, date, datetime
 from typing import TypedDict, cast
 
@@ -11,7 +11,7 @@ from psycopg2 import sql
 
 from medtower.adapters.postgres.bulk import Table, copy, names
 from medtower.adapters.postgres.database import Database
-from medtower.domain.prediction import KINDS, Failure, Outcome, Prediction, Recorded, Shadowed
+from medtower.domain.prediction import KINDS, Prediction, Recorded
 
 # Sorted by request_id, so that two shippers with the same rows wait for each other instead of deadlocking.
 _INSERT_PREDICTIONS = sql.SQL("""
@@ -88,13 +88,18 @@ class PredictionStore:
         self._database = Database(dsn)
         self._days: set[date] = set()
 
-    def write(self, predictions: Sequence[Prediction]) -> int:
-        """Keep `predictions`; a request id that is there already is left as it is. Returns how many were new.
+    def write(self, rows: Sequence[Recorded]) -> int:
+        """Keep `rows`, those of one kind all or none. What is there already is left as it is: a prediction by its request id, an outcome by its
+        arrival, a failure or a shadow by its request and version. Returns how many were new.
 
-        All or nothing. Features are kept as float32, which is what the model saw.
+        Features are kept as float32, which is what the model saw.
         """
-        days = {p.event_time.astimezone(UTC).date() for p in predictions}
-        return self.write_lines("prediction", _lines(predictions), days)
+        new = 0
+        for kind, made in KINDS.items():
+            some = [row for row in rows if isinstance(row, made)]
+            days = {row.event_time.astimezone(UTC).date() for row in some if isinstance(row, Prediction)}
+            new += self.write_lines(kind, "\n".join(row.json() for row in some), days)
+        return new
 
     def write_lines(self, kind: str, lines: str, days: Set[date] = frozenset()) -> int:
         """Keep rows of a kind of `domain.prediction.KINDS`, the JSON of one on each of `lines`; `days` (UTC) are those of predictions' events.
@@ -112,18 +117,6 @@ class PredictionStore:
         with self._database.transaction() as cursor:
             cursor.execute("select * from medtower.reused(%s::text[], %s::text[])", sent)
             return [request_id for (request_id,) in cursor.fetchall()]
-
-    def write_outcomes(self, outcomes: Sequence[Outcome]) -> int:
-        """Append `outcomes`; the same arrival delivered twice is kept once. Returns how many were new."""
-        return self.write_lines("outcome", _lines(outcomes))
-
-    def write_failures(self, failures: Sequence[Failure]) -> int:
-        """Append `failures`, one a request and version. Returns how many were new."""
-        return self.write_lines("failure", _lines(failures))
-
-    def write_shadows(self, shadows: Sequence[Shadowed]) -> int:
-        """Append `shadows`, one a request and version. Returns how many were new."""
-        return self.write_lines("shadow", _lines(shadows))
 
     def labelled(
         self, model: str, version: int | None, start: datetime, end: datetime, as_of: datetime
@@ -150,10 +143,6 @@ class PredictionStore:
         with self._database.transaction() as cursor:
             cursor.execute("select medtower.ensure_partitions(d, d) from unnest(%s::date[]) d", (missing,))
         self._days.update(missing)
-
-
-def _lines(rows: Iterable[Recorded]) -> str:
-    return "\n".join(row.json() for row in rows)
 
 
 def _columns(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> dict[str, list[object]]:
