@@ -1,7 +1,8 @@
 """The soak: the gateway is asked steadily while Postgres stops, the gateway is killed and Triton restarts; then the books are compared.
 
-A request counts as acknowledged when its caller saw a 200. A caller asks again only when the connection broke, with the same request id and the
-same body, as a client that does not know whether it was heard must.
+A request counts as acknowledged when its caller saw a 200. Half of them have an id of their caller's: such a one asks again when the connection broke,
+with the same id and the same body, as a client that does not know whether it was heard must. The others leave the id to the gateway, which keeps
+those another way, and do not ask again.
 """
 
 from __future__ import annotations
@@ -81,20 +82,22 @@ class Callers:
                 await asyncio.sleep(1 / RATE)
 
     async def _one(self, http: aiohttp.ClientSession, number: int) -> None:
-        request_id = str(uuid.uuid4())
-        question = {**self._questions[number % len(self._questions)], "request_id": request_id}
+        chosen = {"request_id": str(uuid.uuid4())} if number % 2 else {}
+        question = self._questions[number % len(self._questions)] | chosen
         body, gives_up = json.dumps(question).encode(), time.monotonic() + PATIENCE
         while time.monotonic() < gives_up:
             await self._listening.wait()
             try:
                 async with http.post(PREDICT, data=body) as answer:
-                    self._saw(request_id, answer.status, await answer.read())
+                    self._saw(answer.status, await answer.read())
             except TimeoutError:
                 self.seen.refused["timeout"] += 1
             except BROKEN:
-                self.seen.repeated += 1
                 self._broken()
-                continue
+                if chosen:
+                    self.seen.repeated += 1
+                    continue
+                self.seen.refused["broken"] += 1
             return
         self.seen.refused["gave up"] += 1
 
@@ -115,9 +118,10 @@ class Callers:
             await asyncio.sleep(PAUSE)
         self._listening.set()
 
-    def _saw(self, request_id: str, status: int, content: bytes) -> None:
+    def _saw(self, status: int, content: bytes) -> None:
         if status == 200:
-            self.seen.acknowledged[request_id] = json.loads(content)["prediction"]
+            answer = json.loads(content)
+            self.seen.acknowledged[answer["request_id"]] = answer["prediction"]
         else:
             self.seen.refused[str(status)] += 1
 

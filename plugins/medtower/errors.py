@@ -163,11 +163,17 @@ class Unavailable(MedtowerError):
 
 
 class PortTaken(Unavailable):
-    def __init__(self, part: str, port: int) -> None:
-        super().__init__(
-            part,
-            f"port {port} on 127.0.0.1 is in use; stop what holds it or unset its MEDTOWER_PORT_* setting",
-        )
+    """`setting` is what names another port."""
+
+    def __init__(
+        self,
+        part: str,
+        port: int,
+        *,
+        address: str = "127.0.0.1",
+        setting: str = "unset its MEDTOWER_PORT_* setting",
+    ) -> None:
+        super().__init__(part, f"port {port} on {address} is in use; stop what holds it or {setting}")
 
 
 class DiskFull(Unavailable):

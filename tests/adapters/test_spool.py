@@ -3,7 +3,8 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -328,14 +329,24 @@ class _BrokenDisk(sqlite3.Connection):
     code = sqlite3.SQLITE_IOERR_FSYNC
 
     def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:  # type: ignore[override]
-        if sql == "COMMIT":
+        if sql.startswith(("COMMIT", "INSERT INTO outbox")):
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorcode = self.code
             raise error
         return super().execute(sql, *parameters)  # type: ignore[arg-type]
 
 
-def test_03_after_a_failed_fsync_nothing_is_tried_again(path: Path) -> None:
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda spool: spool.record(prediction("r1"), "{}"),
+        lambda spool: spool.append([("prediction", prediction("r1").json())]),
+    ],
+    ids=["with an id that may come again", "with one that cannot"],
+)
+def test_03_after_a_failed_fsync_nothing_is_tried_again(
+    path: Path, write: Callable[[Spool], Future[object]]
+) -> None:
     broken = [True]
 
     def connect(where: Path) -> sqlite3.Connection:
@@ -345,10 +356,10 @@ def test_03_after_a_failed_fsync_nothing_is_tried_again(path: Path) -> None:
 
     spool = Spool(path, connect=connect)
     with pytest.raises(RecordUnavailable, match="disk I/O error"):
-        spool.record(prediction("r1"), "{}").result(5)
+        write(spool).result(5)
     broken[0] = False
     with pytest.raises(RecordUnavailable, match="restart the gateway"):
-        spool.record(prediction("r1"), "{}").result(5)
+        write(spool).result(5)
     spool.close()
 
 

@@ -15,6 +15,6 @@ def test_more_values_than_anybody_needs_are_refused(document: bytes) -> None:
         plain_yaml.load(document)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_a_contract_of_as_many_inputs_as_one_may_have_is_read() -> None:
     assert len(plain_yaml.load(contract_text("wide", 4096).encode())["inputs"]) == 4096

@@ -114,7 +114,7 @@ def test_a_dossier_with_other_files_is_refused_naming_the_file(
         verify(approved, tree)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_10_of_a_thousand_changed_bytes_none_is_accepted(rolling: Approved, tmp_path: Path) -> None:
     """Anywhere in what is released and how far it has got: dossier, signatures, release, configuration, traffic."""
     tree = Path(shutil.copytree(rolling[1], tmp_path / "sum_model"))

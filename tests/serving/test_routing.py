@@ -38,7 +38,7 @@ def table(commit: str, percent: float = 50) -> RoutingTable:
     )
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_of_a_hundred_thousand_patients_nobody_leaves_the_candidate_while_it_grows() -> None:
     patients = [pseudonym(b"a key", f"subject-{n}") for n in range(100_000)]
     inside: set[str] = set()

@@ -48,7 +48,7 @@ class Spool:
 
     `keep` answers stay for idempotency after their predictions have left, and for `remember_days` it is known which request ids were used
     for which body: the database keeps the first prediction of an id, so a second one must not leave. A full disk fails the group that met it and nothing else; after a
-    failed fsync the spool refuses everything until the process is started again. `committed` hears how many requests shared a transaction.
+    failed fsync the spool refuses everything until the process is started again. `committed` hears how many rows and other writes shared a transaction.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Spool:
         self._path, self._keep, self._connect, self._committed = path, keep, connect, committed
         self._remember = remember_days * 86_400
         self._jobs: queue.SimpleQueue[work.Job | None] = queue.SimpleQueue()
-        self._reading, self._door = threading.Lock(), threading.Lock()
+        self._reading, self._shipping, self._door = threading.Lock(), threading.Lock(), threading.Lock()
         self._closed = False
         self.failure: str | None = None
         self._fatal = False
@@ -71,7 +71,7 @@ class Spool:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)
             self._writer: sqlite3.Connection | None = tables.create(connect(path))
-            self._reader = connect(path)
+            self._reader, self._shipper = connect(path), connect(path)
             atomic_file.sync(path.parent)
         except (sqlite3.Error, OSError) as error:
             raise RecordUnavailable(f"{path} cannot be opened: {error}") from error
@@ -153,12 +153,12 @@ class Spool:
 
     def waiting(self, limit: int) -> list[tables.Waiting]:
         """The oldest `limit` rows that have not been shipped, in the order they came."""
-        with self._read() as connection:
+        with self._ship() as connection:
             return tables.waiting(connection, limit)
 
     def packed(self, limit: int) -> list[tables.Packed]:
         """The same rows as `waiting`, by kind and as they are."""
-        with self._read() as connection:
+        with self._ship() as connection:
             return tables.packed(connection, limit)
 
     def depth(self) -> tuple[int, float]:
@@ -174,16 +174,27 @@ class Spool:
             self._closed = True
         self._jobs.put(None)
         self._thread.join()
-        with self._reading:
+        with self._reading, self._shipping:
             self._reader.close()
+            self._shipper.close()
 
     @contextlib.contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
-        with self._reading:
-            try:
-                yield self._reader
-            except sqlite3.Error as error:
-                raise RecordUnavailable(f"{self._path.name} cannot be read: {error}") from error
+        with self._reading, self._readable():
+            yield self._reader
+
+    @contextlib.contextmanager
+    def _ship(self) -> Iterator[sqlite3.Connection]:
+        """A reader of its own for what may take long: nobody who looks for one answer waits for it."""
+        with self._shipping, self._readable():
+            yield self._shipper
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise RecordUnavailable(f"{self._path.name} cannot be read: {error}") from error
 
     def _submit(
         self,
@@ -253,7 +264,7 @@ class Spool:
         self._writer.execute("BEGIN IMMEDIATE")
         results = work.done(self._writer, group)
         self._writer.execute("COMMIT")
-        self._committed(len(group))
+        self._committed(sum(len(job.rows) if job.rows else 1 for job in group))
         return results
 
     def _failed(self, group: list[work.Job], error: Exception) -> None:

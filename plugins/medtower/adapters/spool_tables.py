@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from medtower.adapters import spool_escalations
 from medtower.domain.prediction import KINDS, Failure, Recorded
+from medtower.domain.request_id import MADE
 
 # AUTOINCREMENT: a sequence number is never used again, also when the outbox was empty in between.
 SCHEMA = """
@@ -82,7 +82,6 @@ SELECT kind, max(sequence), count(*), group_concat(content, char(10)), group_con
 FROM (SELECT sequence, kind, content FROM outbox ORDER BY sequence LIMIT ?) GROUP BY kind
 """
 USED_AMONG = "SELECT request FROM used WHERE request IN "
-MADE = re.compile("m([0-7][0-9a-f]{31})")  # domain.request_id
 
 
 @dataclass(frozen=True)
@@ -165,9 +164,10 @@ def _short(text: str) -> bytes:
 
 
 def _place(request_id: str) -> bytes:
-    """Where a request id stands in the index. Ids that the gateway made begin with their time and stand for themselves, so that the index grows at its
-    end and a group of answers touches few of its pages; others are hashed. The first bit keeps the two apart."""
-    if made := MADE.fullmatch(request_id):
+    """Where a request id stands in the index. Ids that the gateway made (of compositions and of emergencies) begin with their time and stand for
+    themselves, so that the index grows at its end; others are hashed. The first bit keeps the two apart."""
+    made = MADE.fullmatch(request_id)
+    if made and not made[2]:
         return bytes.fromhex(made[1])
     hashed = _short(request_id)
     return bytes([hashed[0] | 0x80]) + hashed[1:]
@@ -258,7 +258,7 @@ def waiting(connection: sqlite3.Connection, limit: int) -> list[Waiting]:
 
 
 def packed(connection: sqlite3.Connection, limit: int) -> list[Packed]:
-    """The oldest `limit` rows of the outbox by kind. One statement puts them together, while the interpreter is free for the answers."""
+    """The oldest `limit` rows of the outbox by kind. One statement puts them together, while the interpreter is free for the answers: give it a connection that no answer waits for."""
     return [Packed(*found) for found in connection.execute(PACKED, (limit,))]
 
 

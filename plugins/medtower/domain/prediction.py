@@ -9,7 +9,7 @@ import msgspec
 
 
 class _Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is kept: made of parts that were checked on their way, and checked itself whenever it is read back."""
+    """What is kept: made of parts that were checked on their way. The database checks it when it gets there, and `of` where it is read back here."""
 
     @classmethod
     def columns(cls) -> tuple[str, ...]:

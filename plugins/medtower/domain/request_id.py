@@ -7,8 +7,8 @@ import secrets
 import time
 
 CHOSEN = re.compile(r"[A-Za-z0-9._:-]{1,100}")
-MADE = re.compile(r"m[0-7][0-9a-f]{31}(\.\d+)?")
-"""An id of `new`, or that of a row of such a request. Nobody may choose one: the spool does not remember them."""
+MADE = re.compile(r"m([0-7][0-9a-f]{31})(\.\d+)?")
+"""An id of `new`, or that of a row of such a request. Nobody may choose one: mostly the spool does not remember them."""
 
 
 def new() -> str:

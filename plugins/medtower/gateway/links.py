@@ -1,4 +1,5 @@
-"""Where this process may send something: over TLS, or to this machine."""
+"""Addresses of webhooks, Redis and the collector: over TLS, or of this machine. (Not Triton and Postgres: a network policy stands before the one, and
+the DSN says what the other wants.)"""
 
 from __future__ import annotations
 

@@ -21,13 +21,15 @@ from medtower.gateway.rest.answers import Problem
 
 log = logging.getLogger(__name__)
 CODES = {
+    400: ("PROTOCOL", ""),
     401: ("UNAUTHORIZED", "no login, or one that does not count; see /docs"),
     403: ("FORBIDDEN", "the role of this login does not include it"),
     404: ("NOT_FOUND", "there is nothing at this path; see /docs"),
     405: ("METHOD_NOT_ALLOWED", "this path does not take this method; see /docs"),
-    408: ("TIMEOUT", "the body did not come in within 10 s"),
+    408: ("TIMEOUT", "the body came in too slowly; send it again"),
     409: ("CONFLICT", ""),
     413: ("TOO_LARGE", "the body is larger than this path takes; see /docs"),
+    415: ("MEDIA_TYPE", "this path does not take this Content-Type or Content-Encoding; see /docs"),
     422: ("INVALID_INPUT", ""),
     429: ("RATE_LIMITED", ""),
     499: ("GONE", "the caller hung up"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import socket
@@ -12,7 +13,7 @@ from fastapi import FastAPI
 
 from medtower import log as logs
 from medtower.adapters.postgres.predictions import PredictionStore
-from medtower.errors import MedtowerError, PortTaken
+from medtower.errors import MedtowerError, PortTaken, Unavailable
 from medtower.gateway.access import tls
 from medtower.gateway.access.request_head import BoundedHead
 from medtower.gateway.app import create
@@ -64,7 +65,7 @@ def serve(app: FastAPI, configuration: Settings) -> None:
 
 
 def listen(port: int, address: str = "127.0.0.1") -> socket.socket:
-    """A listening socket. Raises PortTaken."""
+    """A listening socket. Raises PortTaken, or Unavailable when the address cannot be listened on."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -72,7 +73,10 @@ def listen(port: int, address: str = "127.0.0.1") -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise PortTaken("gateway", port) from error
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken("gateway", port, address=address, setting="set MEDTOWER_GATEWAY_PORT") from error
+        why = f"{address}:{port} cannot be listened on ({error.strerror})"
+        raise Unavailable("gateway", f"{why}; set MEDTOWER_BIND to an address of this machine") from error
     return listener
 
 

@@ -107,6 +107,11 @@ ACTIONS = {
     ("GET", "/v2/models/demo_risk"): "models",
     ("GET", "/v2/health/ready"): "models",
     ("POST", "/v2/repository/index"): "models",
+    ("GET", "/api/v1/ml/predictions/history"): "history",
+    ("GET", "/api/v1/ml/models/demo_risk/performance"): "performance",
+    ("GET", "/api/v1/ml/stats"): "stats",
+    ("POST", "/api/v1/ml/batch?model=demo_risk"): "batch",
+    ("GET", "/api/v1/ml/routing"): "operate",
     ("GET", "/metrics"): "operate",
     ("GET", "/health/ready"): "operate",
     ("GET", "/docs"): "operate",
@@ -116,6 +121,7 @@ ACTIONS = {
 
 @pytest.mark.parametrize("role", MAY)
 def test_21_each_role_may_what_the_table_says_and_the_rest_is_403(gateway: Gateway, role: CallerRole) -> None:
+    assert set(ACTIONS.values()) == {action for may in MAY.values() for action in may}
     login = key_of(gateway, f"a-{role}", role)
     for (method, path), action in ACTIONS.items():
         status = httpx.request(method, gateway.url + path, headers=login | PROXIED).status_code

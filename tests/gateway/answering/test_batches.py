@@ -107,7 +107,7 @@ def test_a_row_that_a_version_cannot_digest_fails_alone() -> None:
     run(scenario)
 
 
-def test_a_batch_that_triton_did_not_take_is_not_asked_again() -> None:
+def test_a_batch_that_triton_may_have_taken_is_not_asked_again() -> None:
     async def scenario() -> None:
         server = Server(error=Unavailable("Triton", "no answer"))
         batches = Batches(server)

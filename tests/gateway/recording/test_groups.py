@@ -80,7 +80,7 @@ def test_who_waits_longer_than_the_deadline_is_told_that_it_is_not_known(spool: 
         await groups.add(("prediction", "next"))
 
     asyncio.run(story())
-    assert rows(spool) == ["late", "next"]
+    assert rows(spool) == ["next"]
 
 
 def test_beyond_the_limit_nobody_waits_and_room_comes_back(spool: Spool) -> None:

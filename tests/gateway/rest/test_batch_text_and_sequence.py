@@ -16,6 +16,7 @@ from tests.gateway.rest.test_batch import BATCH, run
 
 from medtower.domain.contract import Contract
 from medtower.domain.prediction import Prediction
+from medtower.gateway.rest.examples import table
 
 LONGEST_TEXT, LENGTH = 20_000, 2000
 CONTRACT = Contract.model_validate(
@@ -97,6 +98,11 @@ def test_a_row_of_a_file_is_what_the_same_question_alone_is(texts: Gateway, kind
         assert batched.subject == alone.subject
     folder = texts.settings.path("batch") / job["id"]
     assert "Monday" not in "".join(file.read_text() for file in folder.iterdir() if file.name != "result")
+
+
+def test_the_file_in_the_documentation_is_answered(texts: Gateway) -> None:
+    job = run(texts, table(CONTRACT).encode())
+    assert (job["state"], job["done"], job["failed"]) == ("done", 1, {})
 
 
 @pytest.mark.parametrize("kind", FORMS)

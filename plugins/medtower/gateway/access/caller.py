@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
@@ -11,23 +10,18 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.types import Scope
 
 from medtower.domain.access import Action, Caller
-from medtower.gateway.parts import Parts
 
 KEY = APIKeyHeader(name="X-API-Key", auto_error=False)
 TOKEN = HTTPBearer(auto_error=False, bearerFormat="JWT")
 NAMES_A_MODEL = re.compile(r"(?:/api/v1/ml/(?:predict|models)|/v2/models)/([^/]+)")
 
 
-def must(parts: Parts, scope: Scope, action: Action, model: str | None = None) -> Caller:
+def must(scope: Scope, action: Action, model: str | None = None) -> Caller:
     """The caller of an HTTP request when it may do `action` to `model` (else to the one that the path names).
 
-    Call it before looking up what the caller named. Raises Unauthorized, Forbidden, RateLimited, Unavailable; NotFound for a model out of scope.
+    Call it before looking up what the caller named. Raises Forbidden; NotFound for a model out of scope.
     """
-    state = scope["state"]
-    caller: Caller | None = state.get("caller")
-    if caller is None:  # no guard stands before this path
-        caller = state["caller"] = parts.access.identify(scope["headers"], peer(scope), time.time())
-        state["seen"].caller = caller.id
+    caller: Caller = scope["state"]["caller"]  # the guard has put it there
     if model is None and (named := NAMES_A_MODEL.match(scope["path"])):
         model = named[1]
     caller.must(action, model)
@@ -46,6 +40,6 @@ def may(action: Action) -> Any:
     async def check(
         request: Request, _: Annotated[Any, Security(KEY)], __: Annotated[Any, Security(TOKEN)]
     ) -> Caller:
-        return must(request.app.state.parts, request.scope, action)
+        return must(request.scope, action)
 
     return Depends(check)

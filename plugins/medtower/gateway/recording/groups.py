@@ -56,12 +56,16 @@ class Groups:
 
     def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
         group, self._group = self._group, _Group()
-        why = f"the disk did not answer within {self._deadline:g} s"
-        group.late = loop.call_later(self._deadline, lambda: group.settle(RecordUnavailable(why)))
 
         def written(done: Future[None]) -> None:
-            if not loop.is_closed():
+            if not (done.cancelled() or loop.is_closed()):
                 loop.call_soon_threadsafe(group.settle, done.exception())
 
+        def late() -> None:
+            done.cancel()  # what nobody is told is not recorded, unless it is being written just now
+            group.settle(RecordUnavailable(f"the disk did not answer within {self._deadline:g} s"))
+
         pairs = zip(group.rows, group.waiters, strict=True)
-        self._spool.append([row for row, waiter in pairs if not waiter.done()]).add_done_callback(written)
+        done = self._spool.append([row for row, waiter in pairs if not waiter.done()])
+        done.add_done_callback(written)
+        group.late = loop.call_later(self._deadline, late)

@@ -23,7 +23,7 @@ PATIENCE = 0.5
 
 
 class Record:
-    """Everything raises RecordUnavailable when the spool cannot keep it within `deadline` seconds; then the answer is withheld.
+    """What is waited for raises RecordUnavailable when the spool cannot keep it within `deadline` seconds; then the answer is withheld.
 
     That a circuit breaker opened is said once, by one failure: where it could not be kept, it is handed over again as soon as the disk takes
     something else, so that a restart and the next verdict know of it. A process that ends before that forgets it.

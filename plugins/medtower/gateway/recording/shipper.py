@@ -21,7 +21,10 @@ REUSED = "the request id is on record for another body"
 
 class Sink(Protocol):
     """Where the record goes: `PredictionStore`. Every call returns after the commit, is idempotent, and raises when nothing was kept: InvalidInput
-    when what was sent is refused and always will be."""
+    when what was sent is refused and always will be. `days` are the partitions that Postgres wants; another store may ignore them.
+
+    There is one: a second would need an outbox of its own. What is shown (`rest/reading.py`) comes from Postgres whatever the sink.
+    """
 
     def write_lines(self, kind: str, lines: str, days: Set[date] = frozenset()) -> int:
         """Keep rows of one kind, the JSON of one on each of `lines`; returns how many were not there yet."""
@@ -31,7 +34,7 @@ class Sink(Protocol):
 
 
 class Shipper:
-    """One thread. After a failure it waits `idle` seconds, twice that after the next, up to `longest`.
+    """One thread. After a failure it waits twice `idle` seconds, twice that after the next, up to `longest`.
 
     A row that the database refuses for good is set aside in the spool, so that the others go on; so is the prediction of a request id that is
     on record for another body.

@@ -44,7 +44,11 @@ class Question(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    request_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._:-]{1,100}$")
+    request_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._:-]{1,100}$",
+        description="not `m` and 32 hexadecimal digits: those the gateway gives",
+    )
     subject_id: str = Field(
         min_length=1, max_length=200, description="kept as a keyed pseudonym, never as it is"
     )

@@ -12,7 +12,8 @@ PREDICT_REFUSALS = REFUSALS | {
     code: {"model": Problem, "description": description}
     for code, description in {
         404: "no such model",
-        409: "the request id was used for another body, or so long ago that its answer is not kept for repetition",
+        409: "the request id was used for another body, or so long ago that its answer is not kept for repetition, or is of the form that only "
+        "the gateway gives",
         502: "the model answered nonsense, which is withheld",
         504: "Triton did not answer in time",
     }.items()

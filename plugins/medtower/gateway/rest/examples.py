@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -44,10 +46,10 @@ def question(contract: Contract) -> dict[str, Any]:
 
 def table(contract: Contract) -> str:
     """A CSV file with one row that the contract accepts."""
-    asked = question(contract)
-    cells = [asked["subject_id"], *map(json.dumps, asked["features"].values())]
-    lines = ((["subject_id", *asked["features"]]), [cell.strip('"') for cell in cells])
-    return "\r\n".join(map(",".join, lines)) + "\r\n"
+    asked, page = question(contract), io.StringIO()
+    values = [v if isinstance(v, str) else json.dumps(v) for v in asked["features"].values()]
+    csv.writer(page).writerows([["subject_id", *asked["features"]], [asked["subject_id"], *values]])
+    return page.getvalue()
 
 
 def _example_value(spec: Input) -> float | int | bool | str | list[float]:

@@ -46,7 +46,7 @@ def api(reading: Reading) -> APIRouter:
     ) -> History:
         """Ids, versions, numbers and times; a pseudonym for the subject; no features. Pages do not overlap and leave nothing out while new answers come in."""
         parts: Parts = request.app.state.parts
-        caller = must(parts, request.scope, "history", model)
+        caller = must(request.scope, "history", model)
         if model is not None:
             parts.routing.route(model)
         place = _place(before) if before else None

@@ -40,7 +40,7 @@ async def _answer(parts: Parts, name: str | None, scope: Scope, receive: Receive
     try:
         if scope["method"] != "POST":
             raise HTTPException(405)
-        must(parts, scope, "predict")
+        must(scope, "predict")
         case = await _case(parts, name, scope, receive, seen)
         answered = await predict(parts, case, seen)
     except (MedtowerError, HTTPException) as error:
@@ -63,6 +63,6 @@ async def _case(parts: Parts, name: str | None, scope: Scope, receive: Receive, 
     value = body.strict_json(content)
     if name is None:
         named = body.model_of(value)
-        must(parts, scope, "predict", named)
+        must(scope, "predict", named)
         seen.model = parts.routing.route(named).model
     return case_of(parts.subject_key, seen.model, body.ask(value, now, named=name is None), content, now)

@@ -112,7 +112,7 @@ def operations() -> APIRouter:
     """Health and metrics: open on this machine, behind a login from elsewhere."""
     router = APIRouter(tags=["operations"], dependencies=[may("operate")])
     router.get("/health/live", summary="The process answers")(live)
-    router.get("/health/ready", summary="It can answer and keep the record")(ready)
+    router.get("/health/ready", summary="It has a routing table and keeps the record")(ready)
     router.get("/metrics", summary="Prometheus metrics", response_class=Response)(metrics)
     return router
 

@@ -33,7 +33,7 @@ def api(reading: Reading) -> APIRouter:
         """`requests` are counted from the record: what came to a version. What was refused before that (no login, a field that breaks a rule) is in
         `medtower_requests_total` of the metrics."""
         parts: Parts = request.app.state.parts
-        caller = must(parts, request.scope, "stats")
+        caller = must(request.scope, "stats")
         rows, oldest = await asyncio.to_thread(parts.record.spool.depth)
         now = datetime.now(UTC)
         since = now - timedelta(hours=hours)

@@ -23,7 +23,7 @@ async def described(parts: Parts, place: list[str], scope: Scope, receive: Recei
     """Status, and what there is to say as JSON (None: nothing), of `place` (the path after /v2). Raises HTTPException and MedtowerError."""
     if place[:1] == ["health"]:
         return await _health(parts, place[1:], scope)  # who may look, the guard knows
-    caller = must(parts, scope, "models")
+    caller = must(scope, "models")
     if place == INDEX:
         _only(scope, "POST")
         asked = requests.only_ready(await unpacked(scope, receive, None))

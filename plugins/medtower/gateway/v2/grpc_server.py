@@ -58,4 +58,5 @@ def _listen(server: Any, settings: Settings) -> None:
         else:
             server.add_insecure_port(address)
     except RuntimeError as error:
-        raise PortTaken("gateway (gRPC)", settings.gateway_grpc_port) from error
+        taken, setting = settings.gateway_grpc_port, "set MEDTOWER_GATEWAY_GRPC_PORT"
+        raise PortTaken("gateway (gRPC)", taken, address=settings.bind, setting=setting) from error

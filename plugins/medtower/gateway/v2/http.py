@@ -58,7 +58,7 @@ async def infer(parts: Parts, scope: Scope, receive: Receive, send: Send) -> Seq
     """POST /v2/models/{model}[/versions/{version}]/infer. When the answer leaves, its record is on the disk. Returns what a shadow
     may score now. Raises what `problems` maps."""
     seen: Seen = scope["state"]["seen"]
-    caller = must(parts, scope, "predict")
+    caller = must(scope, "predict")
     route, version = addressed(parts, scope["path"].split("/")[3:-1])
     seen.model = route.model
     headers = dict(scope["headers"])

@@ -64,7 +64,7 @@ def api(settings: Settings) -> APIRouter:
     )
     async def post_batch(request: Request, model: Annotated[str, Query(max_length=63)]) -> BatchJob:
         """The job is on the disk when this answers; whether its rows can be read shows in its state. A bad row gets an error in the result, the others go on."""
-        runner, caller = _runner(request), must(request.app.state.parts, request.scope, "batch", model)
+        runner, caller = _runner(request), must(request.scope, "batch", model)
         route = request.app.state.parts.routing.route(model)
         request.state.seen.model = route.model
         if not route.arms:
@@ -126,7 +126,7 @@ def _runner(request: Request) -> Runner:
 
 def _mine(request: Request, identity: str) -> tuple[Runner, Job]:
     """The job when it is the caller's, or the caller an administrator. Raises NotFound, also for the job of somebody else."""
-    runner, caller = _runner(request), must(request.app.state.parts, request.scope, "batch")
+    runner, caller = _runner(request), must(request.scope, "batch")
     job = runner.jobs.get(identity)
     if job is None or not (caller.sees(job.model) and (job.caller == caller.id or _operates(caller))):
         raise NotFound("the batch job", "the jobs of this caller", "POST /api/v1/ml/batch starts one")
