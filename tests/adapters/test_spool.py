@@ -566,3 +566,15 @@ def test_a_part_of_what_was_shipped_leaves_with_what_was_refused_of_it(path: Pat
     assert spool._reader.execute(rejected).fetchall() == [(1, "early"), (4, "late")]
     assert spool.depth()[0] == 0
     spool.close()
+
+
+def test_no_more_is_packed_together_than_fits_and_always_one_row(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(path)
+    size = len(prediction("r0").json())
+    spool.append([("prediction", prediction(f"r{n}").json()) for n in range(5)]).result(5)
+    for most, packed in ((1, 1), (size, 1), (size + 1, 2), (3 * size, 3), (100 * size, 5)):
+        monkeypatch.setattr(spool_tables, "MOST_BYTES", most)
+        assert [(some.count, some.last) for some in spool.packed(10)] == [(packed, packed)]
+    spool.close()

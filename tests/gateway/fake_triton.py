@@ -53,26 +53,28 @@ class FakeTriton:
             error = f"Request for unknown model: 'demo_risk' version {version} is not found"
             return await _reply(send, 404, json.dumps({"error": error}).encode())
         length = int(headers[HEADER.lower().encode()])
-        (tensor,) = json.loads(body[:length])["inputs"]
+        asked = json.loads(body[:length])
+        (tensor,) = asked["inputs"]
         rows = list(struct.iter_unpack(f"<{tensor['shape'][1]}f", body[length:]))
         self.batches.append(len(rows))
         self.rows += [(version, row) for row in rows]
-        return await self._answer(send, fault, self.values.get(version, self.value), len(rows))
+        said = {"id": "another's" if fault == "another's" else asked["id"]}
+        return await self._answer(send, fault, self.values.get(version, self.value), len(rows), said)
 
-    async def _answer(self, send: Any, fault: str, good: float, rows: int) -> None:
+    async def _answer(self, send: Any, fault: str, good: float, rows: int, said: dict[str, Any]) -> None:
         value = {"nan": float("nan"), "infinite": float("inf")}.get(fault, good)
         output: dict[str, Any] = {"name": "prediction", "datatype": "FP32", "shape": [rows, 1]}
         if fault == "text":
             return await _reply(send, 200, b"<html>a proxy says hello</html>")
         if fault == "json":
             output["data"] = [value] * rows
-            return await _reply(send, 200, json.dumps({"outputs": [output]}).encode())
+            return await _reply(send, 200, json.dumps(said | {"outputs": [output]}).encode())
         if fault == "shape":
             output["shape"] = [rows, 2]
         if fault == "name":
             output["name"] = "other"
         outputs = [output, output] if fault == "two" else [output]
-        header = json.dumps({"outputs": outputs}).encode()
+        header = json.dumps(said | {"outputs": outputs}).encode()
         tensor = b"" if fault == "empty" else struct.pack("<f", value) * rows
         return await _reply(send, 200, header + tensor, (HEADER.encode(), str(len(header)).encode()))
 

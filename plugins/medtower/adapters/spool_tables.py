@@ -79,17 +79,22 @@ FORGET_AT_ONCE = 5000
 PUT = "INSERT INTO outbox (kind, content, spooled_at) VALUES "
 PACKED = """
 SELECT kind, max(sequence), count(*), group_concat(content, char(10)), group_concat(DISTINCT substr(content ->> '$.event_time', 1, 10))
-FROM (SELECT sequence, kind, content FROM outbox ORDER BY sequence LIMIT ?) GROUP BY kind
+FROM (
+    SELECT sequence, kind, content, length(CAST(content AS BLOB)) AS bytes, sum(length(CAST(content AS BLOB))) OVER (ORDER BY sequence) AS upto
+    FROM (SELECT sequence, kind, content FROM outbox ORDER BY sequence LIMIT ?)
+)
+WHERE upto - bytes < ? GROUP BY kind
 """
+MOST_BYTES = 16 << 20  # packed together; a row with texts may have a megabyte
 USED_AMONG = "SELECT request FROM used WHERE request IN "
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """One row that the database does not have yet."""
+    """One row that the database does not have yet; `item` is None when it cannot be read."""
 
     sequence: int
-    item: Recorded
+    item: Recorded | None
 
 
 @dataclass(frozen=True)
@@ -254,12 +259,19 @@ def waiting(connection: sqlite3.Connection, limit: int) -> list[Waiting]:
     rows = connection.execute(
         "SELECT sequence, kind, content FROM outbox ORDER BY sequence LIMIT ?", (limit,)
     )
-    return [Waiting(sequence, KINDS[kind].of(content)) for sequence, kind, content in rows]
+    return [Waiting(sequence, _read(kind, content)) for sequence, kind, content in rows]
+
+
+def _read(kind: str, content: str) -> Recorded | None:
+    try:
+        return KINDS[kind].of(content)
+    except (KeyError, ValueError):
+        return None
 
 
 def packed(connection: sqlite3.Connection, limit: int) -> list[Packed]:
-    """The oldest `limit` rows of the outbox by kind. One statement puts them together, while the interpreter is free for the answers: give it a connection that no answer waits for."""
-    return [Packed(*found) for found in connection.execute(PACKED, (limit,))]
+    """The oldest rows of the outbox by kind: up to `limit`, and as many as begin within `MOST_BYTES`. One statement puts them together, while the interpreter is free for the answers: give it a connection that no answer waits for."""
+    return [Packed(*found) for found in connection.execute(PACKED, (limit, MOST_BYTES))]
 
 
 def set_aside(connection: sqlite3.Connection, refused: Mapping[int, str], at: float) -> None:

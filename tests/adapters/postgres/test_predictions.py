@@ -117,6 +117,18 @@ def test_a_request_id_that_is_on_record_for_another_body_is_told_and_a_repetitio
     assert gateway.reused(again) == ["r1"]
 
 
+def test_many_days_are_made_in_portions_and_what_was_made_stays(gateway, monkeypatch):
+    monkeypatch.setattr("medtower.adapters.postgres.predictions.DAYS_AT_ONCE", 2)
+    many = [prediction(f"r{n}", event_time=NOON - timedelta(days=n)) for n in range(5)]
+    made = []
+    transaction = gateway._database.transaction
+    monkeypatch.setattr(gateway._database, "transaction", lambda: made.append(1) or transaction())
+    assert gateway.write(many) == 5
+    assert len(made) == 4  # three portions of days, and the rows
+    assert gateway.write(many) == 0
+    assert len(made) == 5
+
+
 def test_nothing_to_write_is_no_work(gateway):
     assert gateway.write([]) == 0
 

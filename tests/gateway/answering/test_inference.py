@@ -29,6 +29,7 @@ from medtower.settings import Settings
         ("text", 502, "MODEL_MISBEHAVED", "float32"),
         ("500", 502, "MODEL_MISBEHAVED", "answered 500"),
         ("503", 503, "UNAVAILABLE", "Triton"),
+        ("another's", 503, "UNAVAILABLE", "answered another question"),
     ],
 )
 def test_05_what_triton_gets_wrong_is_withheld(

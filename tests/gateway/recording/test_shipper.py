@@ -16,7 +16,7 @@ from tests.gateway.server import wait_until
 
 from medtower.adapters.spool import Spool
 from medtower.domain.prediction import KINDS, Failure, Outcome, Prediction, Recorded, Shadowed
-from medtower.errors import InvalidInput, Unavailable
+from medtower.errors import DeadlineExceeded, InvalidInput, Unavailable
 from medtower.gateway.observing.metrics import Metrics
 from medtower.gateway.recording.shipper import Shipper
 from medtower.settings import Settings
@@ -169,6 +169,47 @@ def test_a_row_that_is_refused_for_good_is_set_aside_and_the_others_go_on(
     assert [r.__dict__["request_id"] for r in caplog.records if "set aside" in r.getMessage()] == [
         "r3", "r17", "r3", "r99",
     ]  # fmt: skip
+
+
+def test_after_a_failure_less_is_sent_at_once_until_it_goes_well_again(spool: Spool) -> None:
+    """What is too much for the database in one transaction is not tried for ever."""
+    store = Store()
+    take = store._take
+    sizes: list[int] = []
+
+    def weak(items: Sequence[Recorded]) -> None:
+        sizes.append(len(items))
+        if len(items) > 4:
+            raise DeadlineExceeded("postgres", 30)
+        take(items)
+
+    store._take = weak  # type: ignore[method-assign]
+    shipper = Shipper(spool, store, Metrics(), batch=16, idle=0.001)
+    for _ in range(40):
+        shipper._step()
+    assert spool.depth()[0] == 0
+    assert len(store.predictions) == 25
+    assert sizes[:3] == [16, 8, 4]
+    assert max(sizes[3:]) == 8
+
+
+def test_a_row_that_cannot_be_read_is_set_aside_and_the_others_go_on(
+    spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, metrics = Store(), Metrics()
+    spool.append([("prediction", prediction(90).json().replace("0.5", "null"))]).result(5)
+
+    class Strict(Store):
+        def write_lines(self, kind: str, lines: str, days: Set[date] = frozenset()) -> int:
+            if "null" in lines:
+                raise InvalidInput("postgres refused the data (SQLSTATE 23502)")
+            return store.write_lines(kind, lines, days)
+
+    assert Shipper(spool, Strict(), metrics).ship() == 31
+    assert spool.depth()[0] == 0
+    assert len(store.predictions) == 25
+    assert spool._reader.execute("SELECT reason FROM rejected").fetchall() == [("the row cannot be read",)]
+    assert "set aside" in caplog.text
 
 
 def test_what_was_shipped_leaves_in_steps_so_that_no_answer_waits_long_for_the_disk(

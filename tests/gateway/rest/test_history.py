@@ -65,6 +65,7 @@ def test_what_is_not_shipped_yet_is_counted(recorded: Gateway, monkeypatch: pyte
         ("before=99999999999999999~r1", 422),
         ("before=9999999999999999~r1", 200),
         ("before=1~r1", 200),
+        ("before=1~r1~screen", 200),
         ("model=demo_rusk", 404),
         ("model=../x", 404),
     ],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import queue
 import socket
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -13,14 +15,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.gateway.conftest import KEY, publish, started
+from tests.gateway.conftest import KEY, Gateway, publish, started
 from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.v2.conftest import free_port
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from medtower.errors import PortTaken
 from medtower.gateway.app import create
-from medtower.gateway.v2 import grpc_server
+from medtower.gateway.v2 import grpc_server, grpc_service
 from medtower.settings import Settings
 
 
@@ -101,3 +103,27 @@ def test_without_a_port_there_is_no_grpc(settings: Settings, triton: FakeTriton)
         assert gateway.http.get("/v2/health/live").status_code == 200
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def stream(channel: grpc.Channel, metadata: list[tuple[str, str]]) -> Any:
+    """A ModelStreamInfer on which nothing is ever asked."""
+    return channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")(
+        iter(queue.Queue().get, None), metadata=metadata
+    )
+
+
+def test_a_stream_without_a_login_ends_before_anything_is_asked(gateway: Gateway) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{gateway.settings.gateway_grpc_port}") as channel:
+        for metadata in ([], [("x-api-key", "mt_nobody_00")]):
+            with pytest.raises(grpc.RpcError) as refused:
+                next(stream(channel, metadata))
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_stream_on_which_nothing_is_asked_ends(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_service, "SILENCE_SECONDS", 0.05)
+    address = f"127.0.0.1:{gateway.settings.gateway_grpc_port}"
+    with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as ended:
+        next(stream(channel, [("x-api-key", KEY)]))
+    assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "no request came" in ended.value.details()

@@ -40,6 +40,7 @@ insert into medtower.shadows ({columns})
 select {columns} from pg_temp.staging order by request_id, model, version
 on conflict do nothing
 """)
+DAYS_AT_ONCE = 100  # a partition takes some milliseconds, and a statement has 30 s
 _TABLES = {
     kind: Table(name, KINDS[kind].columns(), insert)
     for kind, name, insert in (
@@ -138,11 +139,11 @@ class PredictionStore:
 
     def _ensure_days(self, days: Set[date]) -> None:
         missing = sorted(days - self._days)
-        if not missing:
-            return
-        with self._database.transaction() as cursor:
-            cursor.execute("select medtower.ensure_partitions(d, d) from unnest(%s::date[]) d", (missing,))
-        self._days.update(missing)
+        for start in range(0, len(missing), DAYS_AT_ONCE):
+            some = missing[start : start + DAYS_AT_ONCE]
+            with self._database.transaction() as cursor:
+                cursor.execute("select medtower.ensure_partitions(d, d) from unnest(%s::date[]) d", (some,))
+            self._days.update(some)
 
 
 def _columns(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> dict[str, list[object]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
@@ -19,11 +19,12 @@ LARGEST = 4 << 20  # bytes of a body: 64 rows take some hundred
 
 @dataclass(slots=True)
 class Reply:
-    """`headers` by name in lower case."""
+    """`headers` by name in lower case. `spoil` ends the connection that it came over: for a reply that answers another question."""
 
     status: int = 0
     headers: dict[bytes, bytes] = field(default_factory=dict)
     content: bytearray = field(default_factory=bytearray)
+    spoil: Callable[[], None] = lambda: None
 
 
 class Connections:
@@ -149,7 +150,7 @@ class _Connection(asyncio.Protocol):
         if self._parser is None or self._waiter is None or self._waiter.done():
             return
         reply, self._reply = self._reply, Reply()
-        reply.status = self._parser.get_status_code()
+        reply.status, reply.spoil = self._parser.get_status_code(), self.end
         self.goes_on = self.goes_on and self._parser.should_keep_alive()
         self._waiter.set_result(reply)
 

@@ -20,9 +20,23 @@ from medtower.gateway.answering.connections import Connections, Reply
 
 DEADLINE = 2.0
 CONNECTIONS = 64
+NONSENSE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+    struct.error,
+)
 READY_SECONDS = 0.5
 BINARY = {"Content-Type": "application/octet-stream"}
 HEADER_LENGTH = b"inference-header-content-length"
+
+
+class _AnotherAnswer(Exception):
+    """The reply has another id than the request."""
 
 
 class Triton:
@@ -32,6 +46,7 @@ class Triton:
         self.deadline = deadline
         self.batches = Batches(self._send)
         self._connections = Connections("Triton", url, limit=connections)
+        self._asked = 0
 
     async def infer(
         self, model: str, version: int, row: array[float], *, seconds: float | None = None
@@ -62,7 +77,9 @@ class Triton:
     async def _send(
         self, model: str, version: int, rows: Sequence[array[float]], seconds: float
     ) -> Sequence[float]:
-        header = _header(len(rows), len(rows[0]))
+        self._asked += 1
+        asked = str(self._asked)
+        header = b'{"id":"%s",' % asked.encode() + _header(len(rows), len(rows[0]))
         reply = await self._connections.request(
             "POST",
             f"/v2/models/{model}/versions/{version}/infer",
@@ -73,8 +90,11 @@ class Triton:
         if reply.status != 200:
             raise _refusal(model, version, reply)
         try:
-            return _predictions(reply, len(rows))
-        except (ValueError, KeyError, TypeError, IndexError, struct.error):
+            return _predictions(reply, len(rows), asked)
+        except _AnotherAnswer:
+            reply.spoil()
+            raise Unavailable("Triton", "it answered another question") from None
+        except NONSENSE:
             raise ModelMisbehaved(model, version, "the answer is not one float32 a row") from None
 
 
@@ -87,7 +107,7 @@ def _header(rows: int, inputs: int) -> bytes:
         "parameters": {"binary_data_size": 4 * rows * inputs},
     }
     wanted = {"name": TENSOR_OUT, "parameters": {"binary_data": True}}
-    return json.dumps({"inputs": [tensor], "outputs": [wanted]}).encode()
+    return json.dumps({"inputs": [tensor], "outputs": [wanted]}).encode().removeprefix(b"{")
 
 
 def _little_endian(row: array[float]) -> bytes:
@@ -102,9 +122,12 @@ def _refusal(model: str, version: int, reply: Reply) -> Exception:
     return ModelMisbehaved(model, version, f"Triton answered {reply.status}")
 
 
-def _predictions(reply: Reply, rows: int) -> Sequence[float]:
+def _predictions(reply: Reply, rows: int, asked: str) -> Sequence[float]:
     length = int(reply.headers.get(HEADER_LENGTH, len(reply.content)))
-    (output,) = json.loads(reply.content[:length])["outputs"]
+    answer = json.loads(reply.content[:length])
+    if answer.get("id") != asked:  # one that came too late over the same connection
+        raise _AnotherAnswer
+    (output,) = answer["outputs"]
     if (output["name"], output["shape"], output["datatype"]) != (TENSOR_OUT, [rows, 1], "FP32"):
         raise ValueError(TENSOR_OUT)
     if "data" not in output:

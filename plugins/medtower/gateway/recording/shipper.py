@@ -16,6 +16,7 @@ from medtower.gateway.observing.metrics import Metrics
 
 log = logging.getLogger(__name__)
 STEP = 200  # rows
+UNREADABLE = "the row cannot be read"
 REUSED = "the request id is on record for another body"
 
 
@@ -52,7 +53,7 @@ class Shipper:
     ) -> None:
         self._spool, self._sink, self._metrics = spool, sink, metrics
         self._batch, self._idle, self._longest = batch, idle, longest
-        self._failures = 0
+        self._failures, self._size = 0, batch
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
 
@@ -66,7 +67,7 @@ class Shipper:
 
     def ship(self) -> int:
         """Move one batch, oldest first, and return its size. It leaves the spool only after the sink has committed it."""
-        packed = self._spool.packed(self._batch)
+        packed = self._spool.packed(self._size)
         if not packed:
             return 0
         count, last = sum(some.count for some in packed), max(some.last for some in packed)
@@ -97,6 +98,7 @@ class Shipper:
         refused: dict[int, str] = {}
         for kind in KINDS:
             self._sift(kind, [row for row in rows if isinstance(row.item, KINDS[kind])], refused)
+        refused |= {row.sequence: UNREADABLE for row in rows if row.item is None}
         predictions = [row.item for row in rows if isinstance(row.item, Prediction)]
         reused = set(self._sink.reused(predictions))
         refused |= {
@@ -104,7 +106,9 @@ class Shipper:
         }
         for row in rows:
             if why := refused.get(row.sequence):
-                extra = {"model": row.item.model, "request_id": row.item.request_id, "reason": why}
+                extra = {"reason": why}
+                if row.item:
+                    extra |= {"model": row.item.model, "request_id": row.item.request_id}
                 log.error("the database refuses a row for good; it is set aside in the spool", extra=extra)
         return refused
 
@@ -114,7 +118,7 @@ class Shipper:
             return
         days = {row.item.event_time.date() for row in rows if isinstance(row.item, Prediction)}
         try:
-            self._sink.write_lines(kind, "\n".join(row.item.json() for row in rows), days)
+            self._sink.write_lines(kind, "\n".join(row.item.json() for row in rows if row.item), days)
         except InvalidInput as error:
             if len(rows) == 1:
                 refused[rows[0].sequence] = str(error)
@@ -136,13 +140,15 @@ class Shipper:
             moved = self.ship()
         except Exception as error:  # a message that is not ours may hold a row, so only its kind is logged
             self._failures += 1
+            self._size = max(1, self._size // 2)  # it may be too much at once for the database or for us
             reason = str(error) if isinstance(error, MedtowerError) else type(error).__name__
             log.warning("the spool could not be shipped", extra={"reason": reason})
             return min(self._longest, self._idle * 2.0 ** min(self._failures, 20))
         if self._failures:
             log.info("the spool ships again", extra={"count": moved})
-        self._failures = 0
-        return 0.0 if moved == self._batch else self._idle
+        whole = moved == self._size
+        self._failures, self._size = 0, min(2 * self._size, self._batch)
+        return 0.0 if whole else self._idle
 
 
 def _days(packed: Packed) -> Set[date]:

@@ -21,7 +21,7 @@ from medtower.gateway.rest.shown import History, PastPrediction
 
 MOST = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-PLACE = re.compile(r"([0-9]{1,16})~([A-Za-z0-9._:-]{1,150})", re.ASCII)
+PLACE = re.compile(r"([0-9]{1,16})~([A-Za-z0-9._:~-]{1,150})", re.ASCII)
 ASKED_FOR = {
     "model": "of one model; of all that the caller may see when left out",
     "before": "`next` of the page before this one",

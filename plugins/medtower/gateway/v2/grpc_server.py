@@ -15,9 +15,11 @@ from medtower.settings import Settings
 log = logging.getLogger(__name__)
 GRACE_SECONDS = 5
 MOST_CALLS = 1024
+MOST_OF_ONE = 128  # calls over one connection
 ENVELOPE = 16 * 1024  # what a message may have around its numbers
 OPTIONS = [
     ("grpc.max_receive_message_length", LARGEST + ENVELOPE),
+    ("grpc.max_concurrent_streams", MOST_OF_ONE),
     ("grpc.so_reuseport", 0),  # a port that another process holds is an error, not a share of its calls
 ]
 

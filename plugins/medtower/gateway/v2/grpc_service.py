@@ -11,6 +11,7 @@ from typing import Any, cast
 import grpc
 from tritonclient.grpc import service_pb2 as v2
 
+from medtower.errors import MedtowerError
 from medtower.gateway.answering.plan import plan_of
 from medtower.gateway.answering.predict import Answered, copied
 from medtower.gateway.observing.observed import Seen
@@ -22,6 +23,7 @@ from medtower.gateway.v2.grpc_calls import Context, caller_of, code, headers_of
 from medtower.gateway.v2.grpc_descriptions import Descriptions
 
 SERVICE = "inference.GRPCInferenceService"
+SILENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,9 @@ class InferenceService:
         return cast(bytes, said.message.SerializeToString())
 
     async def stream(self, contents: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        """ModelStreamInfer: one answer or error for each request, in their order."""
-        async for content in contents:
+        """ModelStreamInfer: one answer or error for each request, in their order. Without a login, and when no request comes for a minute, it ends."""
+        await self._admitted(context)
+        while (content := await self._next(contents, context)) is not None:
             said = await self._said(content, context)
             if isinstance(said, Refusal):
                 yield v2.ModelStreamInferResponse(error_message=said.message).SerializeToString()
@@ -76,6 +79,21 @@ class InferenceService:
             said.message.parameters["triton_final_response"].bool_param = True
             yield v2.ModelStreamInferResponse(infer_response=said.message).SerializeToString()
             await self._copied(said.answered)
+
+    async def _admitted(self, context: Context) -> None:
+        seen = Seen()
+        try:
+            await caller_of(self._parts, context, seen)
+        except MedtowerError as error:
+            status, message = problems.problem(error, seen)
+            await context.abort(code(status), message)
+
+    async def _next(self, contents: AsyncIterator[bytes], context: Context) -> bytes | None:
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                return await anext(contents, None)
+        except TimeoutError:
+            return cast(None, await context.abort(code(408), "no request came for a minute"))
 
     async def _said(self, content: bytes, context: Context) -> Response | Refusal:
         observer = self._parts.observer
