@@ -9,6 +9,7 @@ from medtower.releases import plain_yaml
 from medtower.releases.plain_yaml import MOST_NODES, NotPlain
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("document", [b"[" + b"[]," * 340_000 + b"]", b"--- a\n" * MOST_NODES + b"--- a\n"])
 def test_more_values_than_anybody_needs_are_refused(document: bytes) -> None:
     with pytest.raises(NotPlain, match=f"more than {MOST_NODES} values"):
