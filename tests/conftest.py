@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = [
     "tests.fixtures.postgres",
@@ -37,24 +33,6 @@ DECIDING = (
     "serving",
     "audit",
 )  # folders: the rooms that have a floor of coverage reach it by their own tests; tracing the others would take half their time again
-
-
-class ByFile(LoadFileScheduling):
-    """A file goes to one process as a whole, and all that share the running tower go to the same: each process would start one of its own."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file: str = super()._split_scope(nodeid)
-        return "the tower" if _shares_the_tower(self.config.rootpath / file) else file
-
-
-@functools.cache
-def _shares_the_tower(file: Path) -> bool:
-    return "tower: RunningTower" in file.read_text()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -39,6 +39,7 @@ def test_a_reconciler_killed_after_any_step_converges_when_it_is_started_again(
 ) -> None:
     scene.promote(1)
     scene.once()
+    before = scene.reconciler._store.aside(float("inf"))  # the store is shared with other tests' models
     scene.promote(2)
     process = multiprocessing.get_context("fork").Process(target=reconcile_and_die, args=(scene, step))
     process.start()
@@ -51,7 +52,7 @@ def test_a_reconciler_killed_after_any_step_converges_when_it_is_started_again(
     assert (scene.answer(), scene.ready()) == (2.0, {1, 2})
     # the trail ends with what serves, also when the killed process published without saying so
     assert [e.details["arms"] for e in scene.events if e.subject == f"{scene.model} 2"] == ["current:2@100"]
-    assert scene.reconciler._store.aside(float("inf")) == []
+    assert scene.reconciler._store.aside(float("inf")) == before
 
 
 def test_a_deactivation_that_a_killed_reconciler_published_is_told_by_the_next_one(scene: Scene) -> None:
