@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from medtower.adapters import spool_tables
+from medtower.adapters import spool_outbox, spool_tables
 from medtower.adapters.spool import Spool
 from medtower.adapters.spool_work import Kept
 from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
@@ -530,7 +530,7 @@ def test_rows_that_nobody_asks_for_again_are_one_transaction_and_remembered_for_
 
 def test_more_rows_than_one_statement_takes_are_kept_in_their_order(path: Path) -> None:
     spool = Spool(path)
-    many = 2 * spool_tables.MOST_AT_ONCE + 1
+    many = 2 * spool_outbox.MOST_AT_ONCE + 1
     spool.append([("outcome", outcome(f"r{n}").json()) for n in range(many)]).result(30)
     assert [w.item.request_id for w in spool.waiting(many)] == [f"r{n}" for n in range(many)]
     spool.close()
@@ -558,7 +558,7 @@ def test_what_waits_is_packed_by_kind_with_the_days_of_its_events(path: Path) ->
 def test_a_part_of_what_was_shipped_leaves_with_what_was_refused_of_it(path: Path) -> None:
     spool = Spool(path)
     spool.append([("prediction", prediction(f"r{n}").json()) for n in range(4)]).result(5)
-    spool.left(2, {1: "early", 4: "late"}).result(5)
+    spool.dropped(2, {1: "early", 4: "late"}, more=True).result(5)
     rejected = "SELECT sequence, reason FROM rejected ORDER BY sequence"
     assert spool._reader.execute(rejected).fetchall() == [(1, "early")]
     assert [w.sequence for w in spool.waiting(10)] == [3, 4]
@@ -575,6 +575,6 @@ def test_no_more_is_packed_together_than_fits_and_always_one_row(
     size = len(prediction("r0").json())
     spool.append([("prediction", prediction(f"r{n}").json()) for n in range(5)]).result(5)
     for most, packed in ((1, 1), (size, 1), (size + 1, 2), (3 * size, 3), (100 * size, 5)):
-        monkeypatch.setattr(spool_tables, "MOST_BYTES", most)
+        monkeypatch.setattr(spool_outbox, "MOST_BYTES", most)
         assert [(some.count, some.last) for some in spool.packed(10)] == [(packed, packed)]
     spool.close()

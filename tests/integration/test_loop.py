@@ -227,7 +227,7 @@ def test_a_version_whose_gates_fail_is_registered_as_evidence_and_cannot_be_prop
     tower.publish(name)
     with tower.tower.repository.checkout() as work:
         path = work.folder / "triton_models" / name / "model.yaml"
-        path.write_text(path.read_text().replace("min_samples: 80", "min_samples: 80000"))
+        path.write_text(path.read_text().replace("min_samples: 100", "min_samples: 100000"))
         work.commit("Ask for more people than there are")
         work.push(expected=work.tip)
     made = train(tower.tower, name, reason="a test")

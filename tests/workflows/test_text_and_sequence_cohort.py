@@ -14,6 +14,7 @@ from tests.gateway.conftest import settings as settings  # noqa: PLC0414
 from tests.gateway.conftest import triton as triton  # noqa: PLC0414
 from tests.gateway.conftest import triton_server as triton_server  # noqa: PLC0414
 from tests.gateway.fake_triton import FakeTriton
+from tests.gateway.server import wait_until
 
 from medtower.adapters.contracts import read, read_cohort
 from medtower.cohorts.encode import decode, encode
@@ -21,6 +22,7 @@ from medtower.cohorts.expectations import validate
 from medtower.cohorts.load import load
 from medtower.domain.inference import TENSOR_IN, TENSOR_OUT
 from medtower.evaluation.metrics import estimates
+from medtower.gateway.privacy import scan
 from medtower.local.demo.client import named
 from medtower.serving import config, golden
 from medtower.settings import Settings
@@ -97,8 +99,11 @@ def test_it_trains_and_answers_from_end_to_end(
     assert auc.value is not None
     assert auc.value > 0.85  # on people it has not seen
 
+    scan._built.cache_clear()
     with started(settings, triton) as gateway:
         publish(settings, {contract.name: contract}, triage_collapse={1: 100})
+        assert gateway.http.get("/api/v1/ml/models").status_code == 200  # it has seen the new table
+        wait_until(scan.prepared, 60)  # though nobody has sent a text yet
         for row in (half, half + 1, half + 2):
             triton.value = float(scores[row - half])
             answer = gateway.ask(contract.name, features=named(contract, frame.iloc[row].to_dict()))

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from medtower import atomic_file
 from medtower.adapters import spool_escalations as escalations
+from medtower.adapters import spool_outbox as outbox
 from medtower.adapters import spool_tables as tables
 from medtower.adapters import spool_work as work
 from medtower.domain.escalation import Escalation
@@ -98,9 +99,9 @@ class Spool:
             answered=None if rows or escalation else row,
         )
 
-    def append(self, rows: Sequence[tables.Row]) -> Future[None]:
+    def append(self, rows: Sequence[outbox.Row]) -> Future[None]:
         """Keep `rows`, in their order, all or none. Nothing is remembered of their request ids: for predictions that nobody can ask for again."""
-        return self._submit(lambda connection: tables.put(connection, rows, time.time()), rows=rows)
+        return self._submit(lambda connection: outbox.put(connection, rows, time.time()), rows=rows)
 
     def escalated(self, escalation: Escalation, *, delivered: bool) -> Future[None]:
         """Note that the webhook was tried, and whether it took it."""
@@ -122,7 +123,7 @@ class Spool:
 
     def note(self, *items: Failure | Shadowed) -> Future[None]:
         """Keep what versions failed at or said in the shadow. Rows are kept in the order in which they are handed over."""
-        rows = [(tables.NAMES[type(item)], item.json()) for item in items]
+        rows = [(outbox.NAMES[type(item)], item.json()) for item in items]
         return self._submit(lambda connection: work.note(connection, items, rows))
 
     def opened(self) -> set[tuple[str, int, str]]:
@@ -130,16 +131,18 @@ class Spool:
         with self._read() as connection:
             return tables.breakers(connection)
 
-    def dropped(self, upto: int, refused: Mapping[int, str] | None = None) -> Future[None]:
+    def dropped(
+        self, upto: int, refused: Mapping[int, str] | None = None, *, more: bool = False
+    ) -> Future[None]:
         """Forget what waits up to and including sequence number `upto`: the database has it. What it `refused` for good (sequence number: why)
-        is set aside in the table `rejected`."""
-        return self._submit(
-            lambda connection: work.dropped(connection, upto, refused or {}, self._keep, self._remember)
-        )
+        is set aside in the table `rejected`. `more` of the same batch follows: what else there is to forget waits for its end."""
 
-    def left(self, upto: int, refused: Mapping[int, str]) -> Future[None]:
-        """As `dropped`, for a part of what the database has: what else there is to forget waits for the last part."""
-        return self._submit(lambda connection: work.left(connection, upto, refused))
+        def forget(connection: sqlite3.Connection) -> None:
+            work.dropped(connection, upto, refused or {})
+            if not more:
+                work.forget(connection, upto, self._keep, self._remember)
+
+        return self._submit(forget)
 
     def probe(self) -> Future[None]:
         """Write one row and see whether the disk takes it."""
@@ -151,20 +154,20 @@ class Spool:
         with self._read() as connection:
             return work.standing(connection, request_id, body_sha256)
 
-    def waiting(self, limit: int) -> list[tables.Waiting]:
+    def waiting(self, limit: int) -> list[outbox.Waiting]:
         """The oldest `limit` rows that have not been shipped, in the order they came."""
         with self._ship() as connection:
-            return tables.waiting(connection, limit)
+            return outbox.waiting(connection, limit)
 
-    def packed(self, limit: int) -> list[tables.Packed]:
+    def packed(self, limit: int) -> list[outbox.Packed]:
         """The same rows as `waiting`, by kind and as they are."""
         with self._ship() as connection:
-            return tables.packed(connection, limit)
+            return outbox.packed(connection, limit)
 
     def depth(self) -> tuple[int, float]:
         """How many rows wait, and how many seconds the oldest has waited (0 when none does)."""
         with self._read() as connection:
-            return tables.depth(connection, time.time())
+            return outbox.depth(connection, time.time())
 
     def close(self) -> None:
         """Write what waits, then close the file. Safe to call twice."""
@@ -201,7 +204,7 @@ class Spool:
         job: Callable[[sqlite3.Connection], T],
         *,
         answered: tables.Answered | None = None,
-        rows: Sequence[tables.Row] | None = None,
+        rows: Sequence[outbox.Row] | None = None,
     ) -> Future[T]:
         done: Future[T] = Future()
         with self._door:  # so that no job comes in behind the one that ends the thread
@@ -258,7 +261,7 @@ class Spool:
         if self._writer is None:
             self._writer = self._connect(self._path)
         if rows := work.only_rows(group):
-            tables.put(self._writer, rows, time.time())
+            outbox.put(self._writer, rows, time.time())
             self._committed(len(rows))
             return [None] * len(group)
         self._writer.execute("BEGIN IMMEDIATE")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medtower.adapters import spool_escalations
-from medtower.domain.prediction import KINDS, Failure, Recorded
+from medtower.adapters.spool_outbox import marks
+from medtower.domain.prediction import Failure
 from medtower.domain.request_id import MADE
 
 # AUTOINCREMENT: a sequence number is never used again, also when the outbox was empty in between.
@@ -69,44 +70,10 @@ UPDATE outbox
 SET content = json_set(content, '$.received_at', strftime('%Y-%m-%dT%H:%M:%fZ', spooled_at, 'unixepoch'))
 WHERE kind <> 'outcome' AND json_extract(content, '$.received_at') IS NULL
 """
-NAMES = {kind: name for name, kind in KINDS.items()}
-Row = tuple[str, str]
-"""The kind of a row, and its JSON."""
-MOST_AT_ONCE = 5000  # SQLite takes 32,766 values in one statement
 LOCK_SECONDS = 5.0
 DIGEST_BYTES = 16  # 2^-128 to take one id for another, at a quarter of the text's size
 FORGET_AT_ONCE = 5000
-PUT = "INSERT INTO outbox (kind, content, spooled_at) VALUES "
-PACKED = """
-SELECT kind, max(sequence), count(*), group_concat(content, char(10)), group_concat(DISTINCT substr(content ->> '$.event_time', 1, 10))
-FROM (
-    SELECT sequence, kind, content, length(CAST(content AS BLOB)) AS bytes, sum(length(CAST(content AS BLOB))) OVER (ORDER BY sequence) AS upto
-    FROM (SELECT sequence, kind, content FROM outbox ORDER BY sequence LIMIT ?)
-)
-WHERE upto - bytes < ? GROUP BY kind
-"""
-MOST_BYTES = 16 << 20  # packed together; a row with texts may have a megabyte
 USED_AMONG = "SELECT request FROM used WHERE request IN "
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """One row that the database does not have yet; `item` is None when it cannot be read."""
-
-    sequence: int
-    item: Recorded | None
-
-
-@dataclass(frozen=True)
-class Packed:
-    """The rows of one kind that wait, as they are: `lines` has the JSON of one on each line, `days` (YYYY-MM-DD, UTC, separated by commas; None: no row
-    has one) those of their events, `last` is the highest sequence number among them."""
-
-    kind: str
-    last: int
-    count: int
-    lines: str
-    days: str | None
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -195,7 +162,7 @@ def put_answered(connection: sqlite3.Connection, rows: Sequence[Answered], at: f
     which takes the time: 16 answers took 64 such waits when each had its own.
     """
     places = [_place(row.request_id) for row in rows]
-    taken = {place for (place,) in connection.execute(USED_AMONG + f"({_marks('?', len(places))})", places)}
+    taken = {place for (place,) in connection.execute(USED_AMONG + f"({marks('?', len(places))})", places)}
     fresh = []
     for place in places:
         fresh.append(place not in taken)
@@ -226,19 +193,7 @@ def _insert(connection: sqlite3.Connection, new: Sequence[tuple[bytes, Answered]
         ("INSERT INTO answers (sequence, request_id, body_sha256, answer) VALUES ", "(?, ?, ?, ?)", answers),
         ("INSERT INTO used (sequence, request, body, at) VALUES ", "(?, ?, ?, ?)", used),
     ):
-        connection.execute(insert + _marks(row_marks, len(new)), values)
-
-
-def _marks(one: str, count: int) -> str:
-    return ", ".join([one] * count)
-
-
-def put(connection: sqlite3.Connection, items: Sequence[Row], at: float) -> None:
-    """Add rows that wait for the database, in their order; up to `MOST_AT_ONCE` are one statement."""
-    for start in range(0, len(items), MOST_AT_ONCE):
-        some = items[start : start + MOST_AT_ONCE]
-        values = [value for kind, content in some for value in (kind, content, at)]
-        connection.execute(PUT + _marks("(?, ?, ?)", len(some)), values)
+        connection.execute(insert + marks(row_marks, len(new)), values)
 
 
 def put_breaker(connection: sqlite3.Connection, failure: Failure, at: float) -> None:
@@ -252,39 +207,6 @@ def put_breaker(connection: sqlite3.Connection, failure: Failure, at: float) -> 
 def breakers(connection: sqlite3.Connection) -> set[tuple[str, int, str]]:
     """(model, version, digest) of every circuit breaker that has opened."""
     return set(connection.execute("SELECT model, version, digest FROM breakers"))
-
-
-def waiting(connection: sqlite3.Connection, limit: int) -> list[Waiting]:
-    """The oldest `limit` rows of the outbox."""
-    rows = connection.execute(
-        "SELECT sequence, kind, content FROM outbox ORDER BY sequence LIMIT ?", (limit,)
-    )
-    return [Waiting(sequence, _read(kind, content)) for sequence, kind, content in rows]
-
-
-def _read(kind: str, content: str) -> Recorded | None:
-    try:
-        return KINDS[kind].of(content)
-    except (KeyError, ValueError):
-        return None
-
-
-def packed(connection: sqlite3.Connection, limit: int) -> list[Packed]:
-    """The oldest rows of the outbox by kind: up to `limit`, and as many as begin within `MOST_BYTES`. One statement puts them together, while the interpreter is free for the answers: give it a connection that no answer waits for."""
-    return [Packed(*found) for found in connection.execute(PACKED, (limit, MOST_BYTES))]
-
-
-def set_aside(connection: sqlite3.Connection, refused: Mapping[int, str], at: float) -> None:
-    """Keep rows that the database refuses for good (`refused`: why, by sequence number), where nothing is shipped from."""
-    connection.executemany(
-        "INSERT OR IGNORE INTO rejected SELECT sequence, kind, content, spooled_at, ?, ? FROM outbox WHERE sequence = ?",
-        [(why, at, sequence) for sequence, why in refused.items()],
-    )
-
-
-def drop(connection: sqlite3.Connection, upto: int) -> None:
-    """Remove the outbox up to `upto`."""
-    connection.execute("DELETE FROM outbox WHERE sequence <= ?", (upto,))
 
 
 def forget(connection: sqlite3.Connection, upto: int, keep: int, forget_before: float) -> None:
@@ -301,14 +223,6 @@ def forget(connection: sqlite3.Connection, upto: int, keep: int, forget_before: 
         "DELETE FROM used WHERE at < ? AND sequence IN (SELECT sequence FROM used ORDER BY sequence LIMIT ?)",
         (forget_before, FORGET_AT_ONCE),
     )
-
-
-def depth(connection: sqlite3.Connection, now: float) -> tuple[int, float]:
-    """Rows that wait and the seconds the oldest has. Rows leave from the front only, so two look-ups count them."""
-    row = connection.execute(
-        "SELECT sequence, spooled_at, (SELECT max(sequence) FROM outbox) FROM outbox ORDER BY sequence LIMIT 1"
-    ).fetchone()
-    return (0, 0.0) if row is None else (row[2] - row[0] + 1, max(0.0, now - row[1]))
 
 
 def probe(connection: sqlite3.Connection, at: float) -> None:

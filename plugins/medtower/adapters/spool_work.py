@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medtower.adapters import spool_escalations as escalations
+from medtower.adapters import spool_outbox as outbox
 from medtower.adapters import spool_tables as tables
 from medtower.domain.escalation import Escalation
 from medtower.domain.prediction import Failure, Shadowed
@@ -32,7 +33,7 @@ class Job:
     work: Callable[[sqlite3.Connection], Any]
     done: Future[Any]
     answered: tables.Answered | None = None
-    rows: Sequence[tables.Row] | None = None
+    rows: Sequence[outbox.Row] | None = None
 
 
 def done(connection: sqlite3.Connection, jobs: Sequence[Job]) -> list[Any]:
@@ -43,10 +44,10 @@ def done(connection: sqlite3.Connection, jobs: Sequence[Job]) -> list[Any]:
     return results
 
 
-def only_rows(jobs: Sequence[Job]) -> list[tables.Row] | None:
+def only_rows(jobs: Sequence[Job]) -> list[outbox.Row] | None:
     """The rows of all jobs when it is their work to add them, few enough for one statement: that is a transaction by itself."""
     rows = [row for job in jobs for row in job.rows or ()]
-    return rows if len(rows) <= tables.MOST_AT_ONCE and all(job.rows for job in jobs) else None
+    return rows if len(rows) <= outbox.MOST_AT_ONCE and all(job.rows for job in jobs) else None
 
 
 def _one_by_one(connection: sqlite3.Connection, jobs: Sequence[Job]) -> list[Any]:
@@ -71,7 +72,7 @@ def _record_all(connection: sqlite3.Connection, jobs: Sequence[Job]) -> list[Any
 def record(
     connection: sqlite3.Connection,
     row: tables.Answered,
-    parts: Sequence[tables.Row],
+    parts: Sequence[outbox.Row],
     escalation: Escalation | None,
 ) -> Kept:
     there = standing(connection, row.request_id, row.body_sha256)
@@ -79,7 +80,7 @@ def record(
         return Kept(there, fresh=False)
     tables.put_answered(connection, [row], time.time())
     if parts:
-        tables.put(connection, parts, time.time())
+        outbox.put(connection, parts, time.time())
     if escalation:
         escalations.put(connection, escalation, time.time())
     return Kept(row.answer, fresh=True)
@@ -91,26 +92,23 @@ def escalated(connection: sqlite3.Connection, request_id: str, delivered: bool) 
 
 
 def note(
-    connection: sqlite3.Connection, items: Sequence[Failure | Shadowed], rows: Sequence[tables.Row]
+    connection: sqlite3.Connection, items: Sequence[Failure | Shadowed], rows: Sequence[outbox.Row]
 ) -> None:
-    tables.put(connection, rows, time.time())
+    outbox.put(connection, rows, time.time())
     for item in items:
         if isinstance(item, Failure) and item.opened:
             tables.put_breaker(connection, item, time.time())
 
 
-def dropped(
-    connection: sqlite3.Connection, upto: int, refused: Mapping[int, str], keep: int, remember: float
-) -> None:
-    now = time.time()
-    left(connection, upto, refused)
-    tables.forget(connection, upto, keep, now - remember)
-    escalations.forget(connection, now - remember, tables.FORGET_AT_ONCE)
+def dropped(connection: sqlite3.Connection, upto: int, refused: Mapping[int, str]) -> None:
+    outbox.set_aside(connection, {s: why for s, why in refused.items() if s <= upto}, time.time())
+    outbox.drop(connection, upto)
 
 
-def left(connection: sqlite3.Connection, upto: int, refused: Mapping[int, str]) -> None:
-    tables.set_aside(connection, {s: why for s, why in refused.items() if s <= upto}, time.time())
-    tables.drop(connection, upto)
+def forget(connection: sqlite3.Connection, upto: int, keep: int, remember: float) -> None:
+    before = time.time() - remember
+    tables.forget(connection, upto, keep, before)
+    escalations.forget(connection, before, tables.FORGET_AT_ONCE)
 
 
 def standing(connection: sqlite3.Connection, request_id: str, body_sha256: str) -> str | None:

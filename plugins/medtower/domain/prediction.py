@@ -26,14 +26,14 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return msgspec.json.encode(self).decode()
 
 
-class RedactedText(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RedactedText(_Row, frozen=True, kw_only=True):
     """What is kept of a free text: its redacted form, and the keyed hash (HMAC-SHA256) of the text as it came."""
 
     redacted: str
     sha256: str
 
 
-class Prediction(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Prediction(_Row, frozen=True, kw_only=True):
     """One answered request, as it is kept.
 
     `subject` is an HMAC pseudonym, never the identifier. `features` are the encoded inputs in the order of the contract
@@ -63,7 +63,7 @@ class Prediction(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
     texts: dict[str, RedactedText] = {}
 
 
-class Outcome(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Outcome(_Row, frozen=True, kw_only=True):
     """Ground truth for one prediction. Never overwritten: a correction is a later arrival for the same request."""
 
     request_id: str
@@ -74,7 +74,7 @@ class Outcome(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source: str = "registry"
 
 
-class Failure(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Failure(_Row, frozen=True, kw_only=True):
     """One attempt at which a version gave no usable answer. The request may have been answered all the same, by the incumbent of a rollout.
 
     `code` is the status that it would have been: 502 (nonsense), 503 (not there), 504 (too late), or 422 when a candidate's contract refuses what
@@ -95,7 +95,7 @@ class Failure(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
     opened: bool = False
 
 
-class Shadowed(_Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Shadowed(_Row, frozen=True, kw_only=True):
     """What a version in the shadow made of a request that `current_version` answered; `prediction` is None when it failed at it.
 
     `disagrees`: what the patient would have been told is materially another thing. A failure is no disagreement. `event_time` and `received_at` are those of the request.

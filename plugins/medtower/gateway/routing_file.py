@@ -11,6 +11,7 @@ from medtower.domain.access import NO_SUCH_MODEL
 from medtower.domain.contract import Contract
 from medtower.domain.routing import Arm, Route, RoutingTable
 from medtower.errors import MedtowerError, NotFound, Unavailable
+from medtower.gateway.privacy import texts
 from medtower.gateway.watched import Watched
 from medtower.serving import routing
 
@@ -78,6 +79,7 @@ class RoutingFile:
             self._complain(str(error))
         else:
             self._check_compositions(self._table)
+            texts.prepare_for(arm.contract for route in self._table.routes.values() for arm in route.arms)
 
     def _check_compositions(self, table: RoutingTable) -> None:
         """Withhold the compositions that do not fit what is routed to now, and say so once. The other models go on."""

@@ -221,7 +221,7 @@ def test_a_failure_that_cannot_be_kept_is_no_second_error(
         raise sqlite3.OperationalError("disk I/O error")
 
     rollout.triton.fault = "nan"
-    monkeypatch.setattr("medtower.adapters.spool_tables.put", broken)
+    monkeypatch.setattr("medtower.adapters.spool_outbox.put", broken)
     answer = rollout.ask()
     assert (answer.status_code, answer.json()["error"]) == (502, "MODEL_MISBEHAVED")
     assert any("could not be kept" in r.getMessage() for r in caplog.records)

@@ -43,6 +43,14 @@ class Store:
         if self.poison & {item.request_id for item in items}:
             raise InvalidInput("postgres refused the data at latency_ms_check (SQLSTATE 23514)")
 
+    def write(self, rows: Sequence[Recorded]) -> int:
+        days = {row.event_time.date() for row in rows if isinstance(row, Prediction)}
+        return sum(
+            self.write_lines(kind, "\n".join(row.json() for row in rows if isinstance(row, made)), days)
+            for kind, made in KINDS.items()
+            if any(isinstance(row, made) for row in rows)
+        )
+
     def write_lines(self, kind: str, lines: str, days: Set[date] = frozenset()) -> int:
         items = [KINDS[kind].of(line) for line in lines.splitlines()]
         self._take(items)
@@ -193,11 +201,14 @@ def test_after_a_failure_less_is_sent_at_once_until_it_goes_well_again(spool: Sp
     assert max(sizes[3:]) == 8
 
 
+@pytest.mark.parametrize(
+    "bad", [prediction(90).json().replace("0.5", "null"), "null", prediction(90).json().replace(AT, "null")]
+)
 def test_a_row_that_cannot_be_read_is_set_aside_and_the_others_go_on(
-    spool: Spool, caplog: pytest.LogCaptureFixture
+    spool: Spool, caplog: pytest.LogCaptureFixture, bad: str
 ) -> None:
     store, metrics = Store(), Metrics()
-    spool.append([("prediction", prediction(90).json().replace("0.5", "null"))]).result(5)
+    spool.append([("prediction", bad)]).result(5)
 
     class Strict(Store):
         def write_lines(self, kind: str, lines: str, days: Set[date] = frozenset()) -> int:
@@ -218,10 +229,12 @@ def test_what_was_shipped_leaves_in_steps_so_that_no_answer_waits_long_for_the_d
     store, steps = Store(), []
     store.poison = {"r3", "r17"}
     monkeypatch.setattr("medtower.gateway.recording.shipper.STEP", 10)
-    left = spool.left
-    monkeypatch.setattr(spool, "left", lambda upto, refused: steps.append(upto) or left(upto, refused))
+    dropped = spool.dropped
+    monkeypatch.setattr(
+        spool, "dropped", lambda upto, *rest, **more: steps.append(upto) or dropped(upto, *rest, **more)
+    )
     assert Shipper(spool, store, Metrics()).ship() == 30
-    assert steps == [10, 20]
+    assert steps == [10, 20, 30]
     assert spool.depth()[0] == 0
     assert spool._reader.execute("SELECT count(*) FROM rejected").fetchone() == (3,)
 

@@ -71,9 +71,8 @@ class Connections:
     async def _over(self, connection: _Connection, message: bytes) -> Reply:
         try:
             reply = await connection.ask(message)
-        except (
-            BaseException
-        ):  # also when the caller gives up: what comes later must not be read as the answer to the next
+        except BaseException:
+            # also when the caller gives up: what comes later must not be read as the answer to the next
             connection.end()
             raise
         if connection.goes_on and not self._closed:

@@ -10,6 +10,7 @@ import hmac
 import logging
 import re
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ LANGUAGE = "en"  # of the analyzer's bookkeeping: the recognizers know English a
 WINDOW, OVERLAP = 2000, 400  # the analyzer's time grows with the square of what it finds in one text
 LONGEST_WORD = 40
 LONG = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
+_building = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,13 @@ def redact(key: bytes, text: str) -> Redacted:
 
 
 def prepare() -> None:
-    """Build the analyzer now (about two seconds), so that the first patient does not wait for it."""
+    """Build the analyzer now (two seconds; ten where nothing of it was read from the disk yet), so that the first patient does not wait for it."""
     _analyzer()
 
 
 def prepared() -> bool:
     """Whether the analyzer has been built."""
-    return bool(_analyzer.cache_info().currsize)
+    return bool(_built.cache_info().currsize)
 
 
 def _long_words(text: str) -> Iterator[Span]:
@@ -101,9 +103,14 @@ def _without(text: str, spans: Iterable[Span]) -> str:
     return "".join([*kept, text[at:]])
 
 
-@cache
 def _analyzer() -> tuple[AnalyzerEngine, list[str]]:
     """The analyzer, and every kind that it finds (it would look them up at each call)."""
+    with _building:  # the first texts may come together
+        return _built()
+
+
+@cache
+def _built() -> tuple[AnalyzerEngine, list[str]]:
     logging.getLogger("presidio-analyzer").setLevel(logging.WARNING)
     with _hidden("torch", "transformers", "stanza", "cupy", "tensorflow", "mxnet"):
         from presidio_analyzer import AnalyzerEngine, ContextAwareEnhancer, RecognizerRegistry

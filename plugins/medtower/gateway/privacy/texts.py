@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,12 @@ INLINE = (
 def has_text(contracts: Iterable[Contract]) -> bool:
     """Whether any of the `contracts` takes free text."""
     return any(contract.texts for contract in contracts)
+
+
+def prepare_for(contracts: Iterable[Contract]) -> None:
+    """Begin to build what texts are scanned with, in a thread, when any of the `contracts` takes one."""
+    if not scan.prepared() and has_text(contracts):
+        threading.Thread(target=scan.prepare, name="text-scanner", daemon=True).start()
 
 
 async def texts_of(key: bytes, contract: Contract, features: Mapping[str, Any]) -> dict[str, RedactedText]:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from medtower.adapters.spool import WAITING, Spool
-from medtower.adapters.spool_tables import Row
+from medtower.adapters.spool_outbox import Row
 from medtower.errors import RecordUnavailable
 
 

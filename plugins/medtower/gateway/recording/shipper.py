@@ -9,8 +9,8 @@ from datetime import date
 from typing import Protocol
 
 from medtower.adapters.spool import Spool
-from medtower.adapters.spool_tables import Packed, Waiting
-from medtower.domain.prediction import KINDS, Prediction
+from medtower.adapters.spool_outbox import Packed, Waiting
+from medtower.domain.prediction import KINDS, Prediction, Recorded
 from medtower.errors import InvalidInput, MedtowerError
 from medtower.gateway.observing.metrics import Metrics
 
@@ -27,8 +27,11 @@ class Sink(Protocol):
     There is one: a second would need an outbox of its own. What is shown (`rest/reading.py`) comes from Postgres whatever the sink.
     """
 
+    def write(self, rows: Sequence[Recorded]) -> int:
+        """Keep `rows` of one kind; returns how many were not there yet."""
+
     def write_lines(self, kind: str, lines: str, days: Set[date] = frozenset()) -> int:
-        """Keep rows of one kind, the JSON of one on each of `lines`; returns how many were not there yet."""
+        """The same, with the JSON of one row on each of `lines`."""
 
     def reused(self, predictions: Sequence[Prediction]) -> Sequence[str]:
         """The request ids of those that are there for another body, and were not kept."""
@@ -81,14 +84,14 @@ class Shipper:
     def _leave(self, after: int, last: int, refused: Mapping[int, str]) -> None:
         """Forget what has been kept, a little at a time: an answer that waits for the disk waits for one step."""
         for upto in range(after + STEP, last, STEP):
-            self._spool.left(upto, refused).result()
+            self._spool.dropped(upto, refused, more=True).result()
         self._spool.dropped(last, refused).result()
 
     def _whole(self, packed: Sequence[Packed]) -> bool:
         """Whether the sink took all of it: not when it refuses a row, or has a prediction already and it must be seen whether that is the same."""
         try:
             new = {some.kind: self._sink.write_lines(some.kind, some.lines, _days(some)) for some in packed}
-        except InvalidInput:
+        except (InvalidInput, ValueError):  # a row that is none of ours may have no day
             return False
         return all(new[some.kind] == some.count for some in packed if some.kind == "prediction")
 
@@ -97,7 +100,7 @@ class Shipper:
         rows = self._spool.waiting(count)
         refused: dict[int, str] = {}
         for kind in KINDS:
-            self._sift(kind, [row for row in rows if isinstance(row.item, KINDS[kind])], refused)
+            self._sift([row for row in rows if isinstance(row.item, KINDS[kind])], refused)
         refused |= {row.sequence: UNREADABLE for row in rows if row.item is None}
         predictions = [row.item for row in rows if isinstance(row.item, Prediction)]
         reused = set(self._sink.reused(predictions))
@@ -112,20 +115,17 @@ class Shipper:
                 log.error("the database refuses a row for good; it is set aside in the spool", extra=extra)
         return refused
 
-    def _sift(self, kind: str, rows: list[Waiting], refused: dict[int, str]) -> None:
-        """Write `rows`; when they are refused, halve them until the rows that are to blame are found."""
-        if not rows:
-            return
-        days = {row.item.event_time.date() for row in rows if isinstance(row.item, Prediction)}
+    def _sift(self, rows: list[Waiting], refused: dict[int, str]) -> None:
+        """Write `rows` of one kind; when they are refused, halve them until the rows that are to blame are found."""
         try:
-            self._sink.write_lines(kind, "\n".join(row.item.json() for row in rows if row.item), days)
+            self._sink.write([row.item for row in rows if row.item])
         except InvalidInput as error:
             if len(rows) == 1:
                 refused[rows[0].sequence] = str(error)
                 return
             half = len(rows) // 2
-            self._sift(kind, rows[:half], refused)
-            self._sift(kind, rows[half:], refused)
+            self._sift(rows[:half], refused)
+            self._sift(rows[half:], refused)
 
     def _run(self) -> None:
         pause = 0.0
