@@ -11,6 +11,9 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 # uv reads UV_FIND_LINKS only; people set PIP_FIND_LINKS. A CPU wheel of torch found there spares several GB of CUDA.
 export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
+# Where the tests keep their files: in memory where there is room for them (8 GiB) and programs may be run; a disk would be waited for at each commit.
+MEMORY = $(shell findmnt -no OPTIONS /dev/shm | grep -vE 'noexec|nodev' | grep -q rw && \
+  [ "$$(df --output=avail -k /dev/shm | tail -1)" -gt 8388608 ] && echo /dev/shm || echo /tmp)
 CUDA := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 \
   nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink \
   nvidia-nvshmem-cu13 nvidia-nvtx triton torch
@@ -32,7 +35,7 @@ down: ## stop every tower started from this folder, leave no process
 	@if [ -x $(BIN)/medtower ]; then $(BIN)/medtower down --all; fi
 
 test: setup .venv-checkov/.done ## run the test suite
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term tests
+	@TMPDIR=$${TMPDIR:-$(MEMORY)} $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term tests
 
 check: setup ## format, lint, types, imports, dead code, secrets, generated files
 	@$(BIN)/ruff format --check .

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.releases import (
+    COMMAND,
     ENVIRONMENT,
     GRADUAL,
     STEP_VERDICT,
@@ -404,6 +405,24 @@ def test_14_only_branches_are_accepted_and_only_proposals_go_away(world: World, 
     assert sorted(world.repository.branches()) == ["main", "topic"]
 
 
+def test_14_only_a_push_of_nothing_but_proposals_is_taken_without_the_judge(
+    world: World, clone: Clone
+) -> None:
+    world.guard(["sh", "-c", "cat >&2; exit 1"])
+    clone.push("HEAD:promote/sum_model-9", "HEAD:trust/next")
+    clone.push(":trust/next")
+    head = world.repository.head()
+    for other in ("HEAD:main", "HEAD:topic", "HEAD:refs/tags/promote/a", "HEAD:refs/heads/a/promote/b"):
+        clone.commit("Another")
+        references = ["HEAD:promote/sum_model-9", other, "HEAD:promote/sum_model-8"]
+        with pytest.raises(PushError) as told:
+            clone.push(*references)
+        for reference in references:  # the judge is told of all of them, so that it can refuse all
+            assert f"/{reference.rpartition(':')[2].removeprefix('refs/')}" in str(told.value)
+    assert world.repository.branches() == ["main", "promote/sum_model-9"]
+    assert world.repository.head() == head
+
+
 @pytest.mark.parametrize("how", ["merged", "fast-forwarded"])
 def test_14_a_detour_through_another_branch_is_judged_when_it_reaches_main(
     world: World, clone: Clone, how: str
@@ -452,6 +471,7 @@ def test_14_replacements_and_grafts_in_the_repository_itself_are_not_seen(world:
 def test_14_the_hook_is_not_switched_off_or_misled_by_the_pusher(
     world: World, clone: Clone, tmp_path: Path
 ) -> None:
+    world.guard(COMMAND)
     clone.edit(f"{FOLDER}/config.pbtxt", lambda text: text.replace("1024", "1025"))
     clone.commit()
     (tmp_path / "gitconfig").write_text("[core]\n\thooksPath = /dev/null\n")

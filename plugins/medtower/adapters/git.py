@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from medtower.adapters.git_checkout import Checkout, shield
+from medtower.adapters.git_checkout import SPARSE, Checkout, shield
 from medtower.adapters.git_process import attempt, run
 from medtower.domain.file_change import PLAIN_FILE
 from medtower.domain.tree import MODELS, TRUST
@@ -46,6 +46,7 @@ class Entry:
     kind: str
     id: str
     path: str
+    size: int = 0  # bytes of a blob
 
 
 class Repository:
@@ -97,25 +98,29 @@ class Repository:
     def entries(self, treeish: str, *, recursive: bool = False) -> list[Entry]:
         """What lies in a tree (`main:triton_models`); empty when the path is not there."""
         flags = ("-r",) if recursive else ()
-        if not self._exists(treeish):
+        try:
+            listed = os.fsdecode(self.git("ls-tree", "-z", "-l", *flags, treeish))
+        except Unavailable:
+            if self._is_there(treeish):
+                raise
             return []
         found = []
-        for line in os.fsdecode(self.git("ls-tree", "-z", *flags, treeish)).split("\0"):
-            if line:
-                meta, _, path = line.partition("\t")
-                mode, kind, identity = meta.split()
-                found.append(Entry(mode, kind, identity, path))
+        for line in filter(None, listed.split("\0")):
+            meta, _, path = line.partition("\t")
+            mode, kind, identity, size = meta.split()
+            found.append(Entry(mode, kind, identity, path, int(size) if size.isdigit() else 0))
         return found
 
     def read(self, ref: str, path: str) -> bytes | None:
         """The bytes of `path` at `ref`; None when it is not there. Raises Refused when they are too many, or when it is no file."""
         name = f"{ref}:{path}"
-        kind = self._kind(name)
-        if kind is None:
+        found = self._look(name)
+        if found is None:
             return None
+        kind, size = found
         if kind != "blob":
             raise Refused("tree", f"{path} is a folder or a submodule where a plain file belongs; restore it")
-        _check_size(path, self._sizes([name]))
+        _check_size(path, size)
         return self.git("cat-file", "blob", name)
 
     def export(self, treeish: str, to: Path) -> None:
@@ -131,7 +136,7 @@ class Repository:
                 raise Refused(
                     "tree", f"{entry.path} is a link or a submodule; only plain files may be released"
                 )
-        _check_size(treeish, self._sizes([e.id for e in entries]))
+        _check_size(treeish, sum(entry.size for entry in entries))
         to.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as folder:
             inside = Path(folder) / to.name
@@ -163,7 +168,9 @@ class Repository:
         """
         with tempfile.TemporaryDirectory(prefix="medtower-git-") as folder:
             place = Path(folder) / "work"
-            run(Path(folder), "clone", "-q", "--template=", "--no-checkout", str(self.path), str(place))
+            # its objects stay where they are: nothing is copied for a tree that is gone in a second
+            clone = ("clone", "-q", "--template=", "--no-checkout", "--shared")
+            run(Path(folder), *clone, *SPARSE, str(self.path), str(place))
             shield(place / ".git", folders)
             tip = self.head(branch)
             if tip:
@@ -189,19 +196,17 @@ class Repository:
         asked = ("merge-base", "--is-ancestor", old, new)
         return attempt(self.path, *asked, environment=self._quarantine).returncode == 0
 
-    def _exists(self, name: str) -> bool:
-        return self._kind(name) is not None
+    def _is_there(self, name: str) -> bool:
+        return self._look(name) is not None
 
-    def _kind(self, name: str) -> str | None:
-        """blob, tree or commit; None when it is not there, or is a submodule's."""
-        answer = self.git("cat-file", "--batch-check=%(objecttype)", stdin=os.fsencode(name) + b"\n").strip()
-        return None if answer.endswith(b" missing") else answer.decode()
-
-    def _sizes(self, names: list[str]) -> int:
-        """The bytes of all objects together."""
-        stdin = b"".join(os.fsencode(name) + b"\n" for name in names)
-        out = self.git("cat-file", "--batch-check=%(objectsize)", stdin=stdin)
-        return sum(int(line) for line in out.split() if line.isdigit())
+    def _look(self, name: str) -> tuple[str, int] | None:
+        """blob, tree or commit, and its bytes; None when it is not there, or is a submodule's."""
+        asked = ("cat-file", "--batch-check=%(objecttype) %(objectsize)")
+        answer = self.git(*asked, stdin=os.fsencode(name) + b"\n").strip()
+        if answer.endswith(b" missing"):
+            return None
+        kind, size = answer.decode().split()
+        return kind, int(size)
 
     def contents(self, names: Sequence[str]) -> list[bytes | None]:
         """The bytes of each object (`commit:path` or an id), in order; None for one that is not there."""

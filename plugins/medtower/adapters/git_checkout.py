@@ -15,6 +15,7 @@ RACED = ("stale info", "rejected", "failed to update ref", "cannot lock ref")
 DECLINED = re.compile(r"refused by rule (?P<rule>[a-z-]+): (?P<what>.*?)(?: remote:| To \S+ ! |$)")
 NOTHING = "0" * 40
 # Of higher precedence than any .gitattributes in the tree (gitattributes(5)): a checkout has the very bytes that git has.
+SPARSE = ("-c", "core.sparseCheckout=true")
 NO_ATTRIBUTES = "* -text -eol -working-tree-encoding -ident -filter !merge\n"
 
 
@@ -79,11 +80,10 @@ class Checkout:
 
 
 def shield(git: Path, folders: Sequence[str]) -> None:
-    """Make a checkout in this new clone hold `folders` alone, byte for byte, whatever the tree says of itself."""
+    """Make a checkout in this new clone (made with `SPARSE`) hold `folders` alone, byte for byte, whatever the tree says of itself."""
     (git / "info").mkdir(exist_ok=True)
     (git / "info" / "attributes").write_text(NO_ATTRIBUTES)
     (git / "info" / "sparse-checkout").write_text("".join(f"/{folder}/\n" for folder in folders))
-    run(git.parent, "config", "core.sparseCheckout", "true")
 
 
 def one_line(message: str) -> str:

@@ -56,6 +56,8 @@ def attempt(
         "-c",
         "gc.auto=0",
         "-c",
+        "maintenance.auto=false",
+        "-c",
         "core.autocrlf=false",
         "-c",
         "advice.detachedHead=false",

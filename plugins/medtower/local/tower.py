@@ -14,7 +14,7 @@ from pathlib import Path
 
 from medtower.adapters import git, git_hook
 from medtower.adapters.postgres.migrate import migrate
-from medtower.domain.tree import MODELS
+from medtower.domain.tree import MODELS, PROPOSALS
 from medtower.errors import Conflict, DeadlineExceeded, DiskFull, NotFound, ProcessDied
 from medtower.local import airflow, health, ports, postgres, processes, prometheus, state, supervisor, triton
 from medtower.local.state import GROUPS, Credentials, TowerState
@@ -140,6 +140,7 @@ def prepare_repository(tower: TowerState) -> None:
         git.Repository(repository),
         [str(processes.BIN / "medtower"), "check", "--pre-receive"],
         {"MEDTOWER_HOME": str(tower.home)},
+        PROPOSALS,
     )
     trust = tower.home / "trust" / "allowed_signers"
     trust.parent.mkdir(exist_ok=True)

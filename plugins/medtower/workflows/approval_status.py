@@ -14,13 +14,13 @@ from typing import Literal
 from medtower.adapters.git import MAIN, Repository
 from medtower.domain.contract import MODEL_NAME, ROLES, Role
 from medtower.domain.release import Manifest
-from medtower.domain.tree import TRUST_ROOT
+from medtower.domain.tree import PROMOTE, TRUST_ROOT
 from medtower.errors import ApprovalInvalid, MedtowerError, NotFound
 from medtower.releases import allowed_signers as trust
 from medtower.releases import approvals, dossier, ledger, policy
 from medtower.workflows import history, model_tree
 
-BRANCH = re.compile(rf"{model_tree.PROMOTE}(?P<model>{MODEL_NAME.pattern})-(?P<version>[1-9][0-9]{{0,9}})")
+BRANCH = re.compile(rf"{PROMOTE}(?P<model>{MODEL_NAME.pattern})-(?P<version>[1-9][0-9]{{0,9}})")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def proposals(
     """
     found = [
         (b["model"], int(b["version"]))
-        for b in map(BRANCH.fullmatch, repository.branches(model_tree.PROMOTE))
+        for b in map(BRANCH.fullmatch, repository.branches(PROMOTE))
         if b
     ]
     wanted = sorted((m, v) for m, v in found if model in (None, m) and version in (None, v))

@@ -18,11 +18,12 @@ import yaml
 
 from medtower.adapters.git import MAIN
 from medtower.adapters.postgres import health
+from medtower.domain.tree import PROMOTE
 from medtower.errors import MedtowerError, NotFound, Refused, Unavailable
 from medtower.releases import kustomization
 from medtower.serving import routing
 from medtower.wait import wait_until
-from medtower.workflows import history, model_tree, pull_request, trail
+from medtower.workflows import history, pull_request, trail
 from medtower.workflows.add_model import add_model
 from medtower.workflows.drill_model import COHORT, CONTRACT, MODEL
 from medtower.workflows.proposal import open_proposal
@@ -102,7 +103,7 @@ def _ground(tower: Tower) -> int | None:
 
 def _promote_next(tower: Tower) -> int:
     """Merge the oldest proposal that is whole and return its version."""
-    prefix = model_tree.PROMOTE
+    prefix = PROMOTE
     proposed = [b.removeprefix(f"{prefix}{MODEL}-") for b in tower.repository.branches(prefix)]
     waiting = sorted(int(name) for name in proposed if name.isdecimal())
     refused = []

@@ -12,13 +12,12 @@ from typing import TypeVar
 from medtower.adapters.git import MAIN, Repository
 from medtower.domain.contract import MODEL_NAME, check_model_name
 from medtower.domain.release import Release
-from medtower.domain.tree import MODELS
+from medtower.domain.tree import MODELS, PROMOTE
 from medtower.errors import Conflict, NotFound, Refused
 from medtower.releases import release_file
 
 log = logging.getLogger(__name__)
 FOLDER = MODELS
-PROMOTE = "promote/"
 ATTEMPTS = 5
 T = TypeVar("T")
 

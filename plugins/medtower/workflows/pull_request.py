@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from medtower.adapters.forge.chosen import forge_of, remote_of
 from medtower.adapters.forge.pull_request import PullRequest
 from medtower.adapters.git import Repository
+from medtower.domain.tree import PROMOTE
 from medtower.errors import Conflict, MedtowerError, NotFound, Refused
 from medtower.releases import dossier, policy
 from medtower.reports.render import render
@@ -46,7 +47,7 @@ def synchronised(tower: Tower, model: str, version: int) -> Iterator[None]:
 def refresh(tower: Tower) -> None:
     """Make main and all proposals here what they are on the forge; without a forge they are that already."""
     if remote := remote_of(tower.settings):
-        remote.fetch_all(tower.repository, model_tree.PROMOTE)
+        remote.fetch_all(tower.repository, PROMOTE)
 
 
 def catch_up(tower: Tower) -> None:

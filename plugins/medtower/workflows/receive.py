@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from medtower.adapters import git_history
 from medtower.adapters.git import MAIN, Repository
 from medtower.adapters.git_checkout import NOTHING
+from medtower.domain.tree import PROPOSALS
 from medtower.errors import Refused
 from medtower.releases import kustomization, policy
 from medtower.workflows import check_trust, model_tree
 from medtower.workflows.check import Rules, check
 
 HEADS = "refs/heads/"
-FREE = (model_tree.PROMOTE, "trust/")  # proposals: nothing serves from them, and they come and go
 RULE = "refs"
 
 
@@ -32,7 +32,7 @@ def receive(repository: Repository, lines: Iterable[str], rules: Rules) -> None:
             )
         if name == MAIN:
             _main(repository, old, new, rules)
-        elif not name.startswith(FREE):
+        elif not ref.startswith(PROPOSALS):
             _other(repository, old, new, name)
 
 
@@ -49,7 +49,8 @@ def _main(repository: Repository, old: str, new: str, rules: Rules) -> None:
 def _other(repository: Repository, old: str, new: str, name: str) -> None:
     if new == NOTHING:
         raise Refused(
-            RULE, f"{name[:100]} cannot be deleted; only proposals can ({', '.join(f'{f}…' for f in FREE)})"
+            RULE,
+            f"{name[:100]} cannot be deleted; only proposals can ({', '.join(f'{f.removeprefix(HEADS)}…' for f in PROPOSALS)})",
         )
     if old != NOTHING:
         _check_continues(repository, old, new, name)

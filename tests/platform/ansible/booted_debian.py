@@ -10,11 +10,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from medtower import wait
 
 BOOT_SCRIPT = Path(__file__).with_name("boot.sh")
 NAMESPACES = ("--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup")
@@ -43,7 +44,7 @@ class BootedDebian:
 @contextmanager
 def booted(tree: Path) -> Iterator[BootedDebian]:
     """Boots ``tree``; at the end shuts it down and leaves no process, mount, cgroup or file."""
-    scratch = Path(tempfile.mkdtemp(prefix="boot-", dir=tree.parent))
+    scratch = Path(tempfile.mkdtemp(prefix="medtower-boot-"))
     cgroup = Path(tempfile.mkdtemp(prefix="medtower-test-", dir=cgroup2_mount()))
     enter = f'echo $$ > "{cgroup}/cgroup.procs" && exec "$@"'
     # setpriv and --kill-child: if the tests die, so does the system.
@@ -71,11 +72,8 @@ def cgroup2_mount() -> Path | None:
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Polls ``condition``; raises TimeoutError naming ``what`` when it stays false for ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.1)
+    if not wait.wait_until(condition, seconds):
+        raise TimeoutError(f"{what}: not within {seconds:.0f} s")
 
 
 def _running(process: subprocess.Popen[bytes], log: Path) -> BootedDebian:

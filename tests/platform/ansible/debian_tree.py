@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,8 +50,11 @@ def debian_tree(mirror: str, suite: str, offline_packages: tuple[str, ...]) -> P
         if not tree.exists():
             partial = tree.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
-            _debootstrap(partial, mirror, suite)
-            _download(partial, offline_packages)
+            with tempfile.TemporaryDirectory(prefix="medtower-debian-") as scratch:
+                built = Path(scratch) / "tree"  # dpkg waits for the disk after every file, where it is one
+                _debootstrap(built, mirror, suite)
+                _download(built, offline_packages)
+                _run(["cp", "-a", str(built), str(partial)])
             partial.rename(tree)
     return tree
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 
 from medtower.settings import Settings
 
-from .booted_debian import BootedDebian
+from .booted_debian import BootedDebian, booted
 from .playbook import ANSIBLE, Playbook
 from .test_site import needs_booted_debian, pytestmark  # noqa: F401  (the marks of this folder)
 
@@ -29,45 +30,45 @@ signal.pause()
 """
 
 
-@pytest.fixture
-def machine(tower: BootedDebian, playbook: Playbook) -> Iterator[BootedDebian]:
-    """A tower that runs the gateway itself; afterwards it does not."""
-    tower.run("mkdir", "-p", "/opt/medtower/bin")
-    tower.run("python3", "-c", f"open('/opt/medtower/bin/medtower', 'w').write({LISTENS!r})")
-    tower.run("chmod", "755", "/opt/medtower/bin/medtower")
-    tower.run("sh", "-c", "echo MEDTOWER_SUBJECT_KEY=of-this-test > /etc/medtower/gateway.secrets")
-    tower.run("sh", "-c", "echo '{}' > /var/lib/medtower/access.json")
-    playbook.succeed("--tags", "gateway", **HERE)
-    yield tower
-    tower.run("systemctl", "disable", "--now", "medtower-gateway", "medtower-firewall")
+@pytest.fixture(scope="module")
+def tower(tree: Path, signers: list[str]) -> Iterator[BootedDebian]:
+    """A system that runs the gateway itself, and nothing else of the site."""
+    with booted(tree) as system:
+        system.run("mkdir", "-p", "/opt/medtower/bin", "/etc/medtower", "/var/lib/medtower")
+        system.run("python3", "-c", f"open('/opt/medtower/bin/medtower', 'w').write({LISTENS!r})")
+        system.run("chmod", "755", "/opt/medtower/bin/medtower")
+        system.run("sh", "-c", "echo MEDTOWER_SUBJECT_KEY=of-this-test > /etc/medtower/gateway.secrets")
+        system.run("sh", "-c", "echo '{}' > /var/lib/medtower/access.json")
+        Playbook(system.pid, signers).succeed("--tags", "base,gateway", **HERE)
+        yield system
 
 
 @needs_booted_debian
 def test_the_gateway_listens_on_both_ports_behind_its_firewall(
-    machine: BootedDebian, playbook: Playbook
+    tower: BootedDebian, playbook: Playbook
 ) -> None:
-    listening = {row.split()[3] for row in machine.run("ss", "-H", "-ltn").stdout.splitlines()}
+    listening = {row.split()[3] for row in tower.run("ss", "-H", "-ltn").stdout.splitlines()}
     assert {"0.0.0.0:8080", "0.0.0.0:9080"} <= listening
-    rules = machine.run("nft", "list", "table", "inet", "medtower").stdout
+    rules = tower.run("nft", "list", "table", "inet", "medtower").stdout
     assert "ip saddr 10.20.0.0/16 accept" in rules
     assert "ip6 saddr fd00:20::/32 accept" in rules
     assert rules.split("}\n")[0].count("accept") and "tcp dport { 8080, 9080 } drop" in rules
-    machine.run("systemctl", "stop", "medtower-firewall")
+    tower.run("systemctl", "stop", "medtower-firewall")
     with pytest.raises(Exception, match="systemctl"):
-        machine.run("systemctl", "is-active", "medtower-gateway")
+        tower.run("systemctl", "is-active", "medtower-gateway")
     assert playbook.succeed("--tags", "gateway", **HERE) == 1  # started again, and nothing else changes
 
 
 @needs_booted_debian
-def test_record_batches_and_keys_are_closed_to_others(machine: BootedDebian) -> None:
+def test_record_batches_and_keys_are_closed_to_others(tower: BootedDebian) -> None:
     paths = [f"/var/lib/medtower/{name}" for name in ("spool", "batch", "access.json")]
-    modes = machine.run("stat", "-c", "%a %U", *paths, "/etc/medtower/gateway.secrets").stdout.splitlines()
+    modes = tower.run("stat", "-c", "%a %U", *paths, "/etc/medtower/gateway.secrets").stdout.splitlines()
     assert modes == ["700 medtower", "700 medtower", "600 medtower", "600 root"]
 
 
 @needs_booted_debian
-def test_every_setting_of_the_service_is_one_that_the_gateway_knows(machine: BootedDebian) -> None:
-    said = machine.run("cat", "/etc/medtower/gateway.env").stdout.splitlines()
+def test_every_setting_of_the_service_is_one_that_the_gateway_knows(tower: BootedDebian) -> None:
+    said = tower.run("cat", "/etc/medtower/gateway.env").stdout.splitlines()
     names = [line.partition("=")[0].removeprefix("MEDTOWER_").lower() for line in said]
     assert set(names) <= set(Settings.model_fields)
     assert {"gateway_grpc_port", "batch", "access", "tls_key", "caller_rate"} <= set(names)

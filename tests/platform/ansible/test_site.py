@@ -125,11 +125,16 @@ def test_a_rule_file_that_leaves_the_repository_leaves_the_tower(
 ) -> None:
     before = _rule_files(tower)
     shutil.copytree(RULES, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "added.yml").write_text("groups: [{name: added, rules: [{record: added, expr: up}]}]\n")
+    leaves = min(tmp_path.glob("*.yml"))
+    leaves.rename(tmp_path / "comes.yml")
+    tower.run("cp", "-a", "/etc/prometheus/rules", "/etc/prometheus/former")
     playbook.succeed("--tags", "prometheus", prometheus_rules_source=str(tmp_path))
-    added = before | {"/etc/prometheus/rules/added.yml"}
-    wait_until(lambda: _rule_files(tower) == added, "Prometheus runs the added file")
-    playbook.succeed("--tags", "prometheus")
+    after = before - {f"/etc/prometheus/rules/{leaves.name}"} | {"/etc/prometheus/rules/comes.yml"}
+    wait_until(lambda: _rule_files(tower) == after, "Prometheus runs the other files")
+    assert {
+        f"/etc/prometheus/rules/{name}" for name in tower.run("ls", "/etc/prometheus/rules").stdout.split()
+    } == after
+    tower.run("sh", "-ec", "cd /etc/prometheus; rm -r rules; mv former rules; systemctl reload prometheus")
     wait_until(lambda: _rule_files(tower) == before, "Prometheus runs the former files again")
 
 
@@ -144,9 +149,12 @@ def test_a_changed_alertmanager_configuration_is_loaded_and_a_broken_one_is_refu
     assert 'undefined receiver "nowhere"' in output
     assert _receivers(tower) == before
     source.write_text("route: {receiver: somewhere}\nreceivers: [{name: somewhere}]\n")
+    former = "/etc/prometheus/alertmanager.yml"
+    tower.run("cp", "-a", former, f"{former}.former")
     playbook.succeed("--tags", "alertmanager", alertmanager_config_source=str(source))
     wait_until(lambda: _receivers(tower) == ["somewhere"], "Alertmanager runs the new configuration")
-    playbook.succeed("--tags", "alertmanager")
+    tower.run("mv", f"{former}.former", former)
+    tower.run("systemctl", "reload", "prometheus-alertmanager")
     wait_until(lambda: _receivers(tower) == before, "Alertmanager runs the former configuration again")
 
 
