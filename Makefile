@@ -9,6 +9,8 @@ TORCH := torch==2.13.0
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { command -v "$$p"; break; }; done)
 BIN := .venv/bin
 UV := $(BIN)/uv
+# Base images like to set it, and every process would compile all that it imports again.
+unexport PYTHONDONTWRITEBYTECODE
 # uv reads UV_FIND_LINKS only; people set PIP_FIND_LINKS. A CPU wheel of torch found there spares several GB of CUDA.
 export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 # Where the tests keep their files: in memory where there is room for them (8 GiB) and programs may be run; a disk would be waited for at each commit.

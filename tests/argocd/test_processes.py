@@ -11,7 +11,7 @@ import httpx
 import pytest
 from tests.argocd.checks import Manifest, containers
 from tests.argocd.conftest import ROOT
-from tests.fixtures.postgres import free_port
+from tests.fixtures.ports import free_port
 from tests.fixtures.releases import World
 
 from medtower.local import triton

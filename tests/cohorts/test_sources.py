@@ -8,7 +8,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 from tests.cohorts.conftest import clinic
-from tests.fixtures.postgres import Cluster, free_port
+from tests.fixtures.ports import free_port
+from tests.fixtures.postgres import Cluster
 
 from medtower.cohorts.sources import read
 from medtower.domain.cohort import QuerySource, TableSource

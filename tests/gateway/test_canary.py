@@ -15,7 +15,8 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 from pydantic import SecretStr
-from tests.fixtures.postgres import Cluster, free_port
+from tests.fixtures.ports import free_port
+from tests.fixtures.postgres import Cluster
 from tests.gateway import grpc_canaries
 from tests.gateway.answering.test_escalation import Hook
 from tests.gateway.conftest import FEATURES, RISK, Gateway, publish, started

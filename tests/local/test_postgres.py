@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
 import psycopg2
 import pytest
+from tests.fixtures.ports import free_port
 
 from medtower.errors import Conflict, DeadlineExceeded, DiskFull, NotFound, Unavailable
 from medtower.local import postgres, postgres_place
@@ -19,12 +19,6 @@ from medtower.wait import wait_until
 
 PASSWORD = "only-for-tests"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="dropping root needs root")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

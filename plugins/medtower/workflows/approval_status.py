@@ -84,9 +84,7 @@ def proposals(
     Raises NotFound when `version` is named and not proposed.
     """
     found = [
-        (b["model"], int(b["version"]))
-        for b in map(BRANCH.fullmatch, repository.branches(PROMOTE))
-        if b
+        (b["model"], int(b["version"])) for b in map(BRANCH.fullmatch, repository.branches(PROMOTE)) if b
     ]
     wanted = sorted((m, v) for m, v in found if model in (None, m) and version in (None, v))
     if version is not None and not wanted:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.fixtures.ports import free_port
 from tests.gateway.server import wait_until
 
 PASSWORD = "Trillian-4712"
@@ -44,9 +45,7 @@ class Server:
 @contextmanager
 def redis_server(folder: Path, port: int = 0) -> Iterator[Server]:
     """Nothing is saved to a disk. `port` 0: a free one."""
-    if not port:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+    port = port or free_port()
     command = [binary() or "", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     process = subprocess.Popen(
         [*command, "--requirepass", PASSWORD, "--dir", str(folder)], stdout=subprocess.DEVNULL

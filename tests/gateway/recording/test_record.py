@@ -18,6 +18,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.fixtures.ports import free_port
 from tests.gateway.conftest import DIGESTS, FEATURES, KEY, Gateway, publish
 from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.server import wait_until
@@ -111,12 +112,6 @@ def test_a_disk_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
         asyncio.run(Record(spool, deadline=0.05).probe())
     release.set()
     spool.close()
-
-
-def free_port() -> int:
-    with listen(0) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextmanager

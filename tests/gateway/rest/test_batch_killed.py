@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from tests.fixtures.postgres import free_port
+from tests.fixtures.ports import free_port
 from tests.gateway.conftest import KEY, publish
 from tests.gateway.fake_triton import FakeTriton
 from tests.gateway.rest.test_batch import GOOD, table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpc_client
 import tritonclient.http as http_client
+from tests.fixtures.ports import free_port
 from tests.gateway.conftest import KEY, Gateway, settings_of
 from tests.gateway.fake_triton import FakeTriton
 
@@ -22,12 +22,6 @@ ROW = [70.5, 1.0, 3.0, 1.0, float("nan")]
 def login() -> dict[str, str]:
     """A new one each time: the client writes into what it is given."""
     return {"X-API-Key": KEY}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.fixtures.ports import free_port
 from tests.gateway.conftest import KEY, Gateway, publish, started
 from tests.gateway.fake_triton import FakeTriton
-from tests.gateway.v2.conftest import free_port
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from medtower.errors import PortTaken
