@@ -10,7 +10,7 @@ import pytest
 
 from medtower.adapters.git import Repository, seed
 from medtower.adapters.git_checkout import one_line
-from medtower.errors import Conflict, NotFound, Refused
+from medtower.errors import Conflict, NotFound, Refused, Unavailable
 
 
 @pytest.fixture
@@ -132,6 +132,34 @@ def test_more_than_a_release_ever_needs_is_neither_read_nor_exported(
     with pytest.raises(Refused, match="weights belong in MLflow"):
         bare.read("main", "triton_models/als_risk/large")
     assert bare.read("main", "triton_models/als_risk/model.yaml") == b"name: als_risk\n"
+
+
+@pytest.mark.parametrize("spoilt", ["all of it", "its end"])
+def test_a_file_whose_object_is_damaged_is_neither_read_in_part_nor_taken_for_missing(
+    bare: Repository, spoilt: str
+) -> None:
+    name = "triton_models/als_risk/noise"
+    text = os.urandom(200_000).hex()
+    write(bare, name, text, "What does not shrink much")
+    (entry,) = [e for e in bare.entries("main:triton_models/als_risk") if e.path == "noise"]
+    place = bare.path / "objects" / entry.id[:2] / entry.id[2:]
+    stored = place.read_bytes()
+    place.chmod(0o644)
+    place.write_bytes(b"" if spoilt == "all of it" else stored[: len(stored) // 2])
+    with pytest.raises(Unavailable, match="noise"):
+        bare.read("main", name)
+    place.write_bytes(stored)
+    assert bare.read("main", name) == text.encode()
+
+
+def test_a_tree_that_is_damaged_is_not_an_empty_one(bare: Repository) -> None:
+    tree = bare.git("rev-parse", "main:triton_models").decode().strip()
+    place = bare.path / "objects" / tree[:2] / tree[2:]
+    place.chmod(0o644)
+    place.write_bytes(b"")
+    with pytest.raises(Unavailable):
+        bare.entries("main:triton_models")
+    assert bare.entries("main:nothing") == []
 
 
 def test_attributes_in_the_tree_neither_hide_nor_change_exported_files(

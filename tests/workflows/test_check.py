@@ -476,10 +476,13 @@ def test_14_the_hook_is_not_switched_off_or_misled_by_the_pusher(
     clone.commit()
     (tmp_path / "gitconfig").write_text("[core]\n\thooksPath = /dev/null\n")
     (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(0)\n")
+    (tmp_path / "env").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "env").chmod(0o755)
     attempts: list[dict[str, str]] = [
         {"GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig")},
         {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.hooksPath", "GIT_CONFIG_VALUE_0": "/dev/null"},
         {"PYTHONPATH": str(tmp_path)},
+        {"PATH": f"{tmp_path}:{os.environ['PATH']}", "IFS": "/", "judged": "", "pushed": "x"},
         {"MEDTOWER_TRUST_ROOT": str(tmp_path / "mine"), "MEDTOWER_HOME": str(tmp_path)},
         {"GIT_NO_REPLACE_OBJECTS": "", "GIT_GRAFT_FILE": str(tmp_path / "grafts")},
     ]

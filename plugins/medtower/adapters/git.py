@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from medtower.adapters.git_checkout import SPARSE, Checkout, shield
-from medtower.adapters.git_process import attempt, run
+from medtower.adapters.git_process import attempt, first_line_and_rest, run
 from medtower.domain.file_change import PLAIN_FILE
 from medtower.domain.tree import MODELS, TRUST
 from medtower.errors import NotFound, Refused, Unavailable
@@ -23,6 +23,7 @@ COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 LONGEST_NAME = 255  # bytes; ext4, XFS and tmpfs allow no more
 LARGEST_EXPORT = 256 << 20
 RELEASED = (MODELS, TRUST)
+NO_FILE = "a folder or a submodule where a plain file belongs; restore it"
 LAST_SECOND = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
 
 
@@ -101,7 +102,7 @@ class Repository:
         try:
             listed = os.fsdecode(self.git("ls-tree", "-z", "-l", *flags, treeish))
         except Unavailable:
-            if self._is_there(treeish):
+            if self._kind(treeish):
                 raise
             return []
         found = []
@@ -113,15 +114,24 @@ class Repository:
 
     def read(self, ref: str, path: str) -> bytes | None:
         """The bytes of `path` at `ref`; None when it is not there. Raises Refused when they are too many, or when it is no file."""
-        name = f"{ref}:{path}"
-        found = self._look(name)
-        if found is None:
-            return None
-        kind, size = found
-        if kind != "blob":
-            raise Refused("tree", f"{path} is a folder or a submodule where a plain file belongs; restore it")
-        _check_size(path, size)
-        return self.git("cat-file", "blob", name)
+
+        def size(line: bytes) -> int:
+            return 0 if line.endswith(b" missing\n") else _size(path, line)
+
+        asked = os.fsencode(f"{ref}:{path}\n")
+        line, content = first_line_and_rest(
+            self.path, "cat-file", "--batch", stdin=asked, environment=self._quarantine, wanted=size
+        )
+        if not line.endswith(b" missing\n"):
+            if len(content) < size(line):
+                raise Unavailable("git", f"the object of {path} in {self.path} is damaged")
+            return content
+        kind = self._kind(f"{ref}:{path}")
+        if kind == "commit":
+            raise Refused("tree", f"{path} is {NO_FILE}")
+        if kind:
+            raise Unavailable("git", f"the object of {path} is not in {self.path}, or damaged")
+        return None
 
     def export(self, treeish: str, to: Path) -> None:
         """Write the plain files under `treeish` into the new folder `to`, whole or not at all.
@@ -196,17 +206,17 @@ class Repository:
         asked = ("merge-base", "--is-ancestor", old, new)
         return attempt(self.path, *asked, environment=self._quarantine).returncode == 0
 
-    def _is_there(self, name: str) -> bool:
-        return self._look(name) is not None
-
-    def _look(self, name: str) -> tuple[str, int] | None:
-        """blob, tree or commit, and its bytes; None when it is not there, or is a submodule's."""
-        asked = ("cat-file", "--batch-check=%(objecttype) %(objectsize)")
-        answer = self.git(*asked, stdin=os.fsencode(name) + b"\n").strip()
-        if answer.endswith(b" missing"):
-            return None
-        kind, size = answer.decode().split()
-        return kind, int(size)
+    def _kind(self, name: str) -> str:
+        """What trees say that `name` (`commit:path`, or an id) is, though its own object may be lost; empty when it is not there. Raises Unavailable
+        where the trees themselves cannot be read."""
+        ref, _, path = name.partition(":")
+        asked = ("rev-parse", "--verify", "--quiet", "--end-of-options", ref)
+        if attempt(self.path, *asked, environment=self._quarantine).returncode == 1:
+            return ""
+        entry = self.git("ls-tree", "-z", "--full-tree", ref, "--", *([path] if path else [])).split()
+        if not path:
+            return "tree"
+        return entry[1].decode() if entry else ""
 
     def contents(self, names: Sequence[str]) -> list[bytes | None]:
         """The bytes of each object (`commit:path` or an id), in order; None for one that is not there."""
@@ -256,6 +266,17 @@ def _check_name(path: str) -> None:
     if not path.isprintable() or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.split("/")):
         shown = ascii(path[:100])[1:-1]
         raise Refused("tree", f"{shown} is not a name of printable text of at most {LONGEST_NAME} bytes")
+
+
+def _size(path: str, line: bytes) -> int:
+    """The bytes of the file that `git cat-file --batch` announces. Raises Refused for what is no file, and for too many."""
+    fields = line.split()
+    if len(fields) != 3:
+        raise Unavailable("git", f"git cat-file gave no answer for {path}")
+    if fields[1] != b"blob":
+        raise Refused("tree", f"{path} is {NO_FILE}")
+    _check_size(path, int(fields[2]))
+    return int(fields[2])
 
 
 def _check_size(place: str, size: int) -> None:

@@ -32,9 +32,12 @@ class Checkout:
         """Commit everything that changed, with a one-line message; return the commit id. Raises Conflict when nothing changed."""
         # forced: a .gitignore that anybody pushed must not hide a step of the bot or an approval
         self.git("add", "--all", "--force", "--sparse")
-        if not self.git("status", "--porcelain").strip():
-            raise Conflict(f"nothing to commit on {self.branch}: it says so already")
-        self.git("commit", "-q", "-m", one_line(message))
+        try:
+            self.git("commit", "-q", "-m", one_line(message))
+        except Unavailable:
+            if self.git("status", "--porcelain").strip():
+                raise
+            raise Conflict(f"nothing to commit on {self.branch}: it says so already") from None
         return self.git("rev-parse", "HEAD").decode().strip()
 
     def apply(self, changes: Iterable[FileChange]) -> None:

@@ -59,5 +59,5 @@ def _script(command: Sequence[str], environment: Mapping[str, str], free: Sequen
     return (
         "#!/bin/sh\n# Written by medtower whenever the tower starts: the release policy, at the door.\n"
         f"judged= pushed={JUDGED.format(free=' | '.join(f'{shlex.quote(name)}*' for name in free))}\n"
-        f"  env -i \\\n  {words}\n"
+        f"  /usr/bin/env -i \\\n  {words}\n"
     )

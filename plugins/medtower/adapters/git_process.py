@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
+from typing import IO, cast
 
 from medtower.errors import DeadlineExceeded, NotFound, Unavailable
 
@@ -50,6 +52,32 @@ def attempt(
 
     Raises Unavailable without git, NotFound without the folder, DeadlineExceeded when it takes longer than `seconds`.
     """
+    with _missing(folder):
+        try:
+            return subprocess.run(
+                _command(folder, arguments),
+                cwd=folder,
+                env={**_environment(), **environment},
+                input=stdin,
+                capture_output=True,
+                check=False,
+                timeout=seconds,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DeadlineExceeded(f"git {arguments[0]}", error.timeout) from None
+
+
+@contextmanager
+def _missing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        if Path(folder).is_dir():
+            raise Unavailable("git", "it is not installed; install the package git") from error
+        raise NotFound("a folder", str(folder)) from error
+
+
+def _command(folder: Path, arguments: Sequence[str]) -> list[str]:
     options = (
         "-c",
         f"core.hooksPath={os.devnull}",
@@ -65,22 +93,40 @@ def attempt(
         "-c",
         f"safe.directory={folder}",
     )
-    try:
-        return subprocess.run(
-            ["git", *options, *arguments],
+    return ["git", *options, *arguments]
+
+
+def first_line_and_rest(
+    folder: Path,
+    *arguments: str,
+    stdin: bytes,
+    environment: Mapping[str, str],
+    wanted: Callable[[bytes], int],
+) -> tuple[bytes, bytes]:
+    """Run git, read the first line of what it prints, and then as many bytes as `wanted` says of that line; nothing more is taken in.
+
+    Raises what `wanted` raises, Unavailable without git, NotFound without the folder.
+    """
+    with (
+        _missing(folder),
+        subprocess.Popen(
+            _command(folder, arguments),
             cwd=folder,
             env={**_environment(), **environment},
-            input=stdin,
-            capture_output=True,
-            check=False,
-            timeout=seconds,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DeadlineExceeded(f"git {arguments[0]}", error.timeout) from None
-    except FileNotFoundError as error:
-        if Path(folder).is_dir():
-            raise Unavailable("git", "it is not installed; install the package git") from error
-        raise NotFound("a folder", str(folder)) from error
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process,
+    ):
+        into, out = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
+        try:
+            with suppress(BrokenPipeError):  # it has ended already, and says nothing
+                into.write(stdin)
+                into.close()
+            line = out.readline()
+            return line, out.read(wanted(line))
+        finally:
+            process.kill()
 
 
 def run(
