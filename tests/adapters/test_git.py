@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from medtower.adapters import git_history
 from medtower.adapters.git import Repository, seed
 from medtower.adapters.git_checkout import one_line
 from medtower.errors import Conflict, NotFound, Refused, Unavailable
@@ -150,6 +151,29 @@ def test_a_file_whose_object_is_damaged_is_neither_read_in_part_nor_taken_for_mi
         bare.read("main", name)
     place.write_bytes(stored)
     assert bare.read("main", name) == text.encode()
+
+
+@pytest.mark.parametrize("how", ["damaged", "lost"])
+def test_a_former_content_whose_object_is_gone_is_not_taken_for_a_removal(bare: Repository, how: str) -> None:
+    name = "triton_models/als_risk/release.yaml"
+    write(bare, name, "version: 1\n", "One")
+    write(bare, name, "version: 2\n", "Two")
+    one = bare.git("rev-parse", f"main~1:{name}").decode().strip()
+    place = bare.path / "objects" / one[:2] / one[2:]
+    stored = place.read_bytes()
+    place.unlink()
+    if how == "damaged":
+        place.write_bytes(b"")
+    with pytest.raises(Unavailable, match="release.yaml is damaged or lost"):
+        git_history.revisions(bare, "main", name)
+    place.write_bytes(stored)
+    contents = [revision.content for revision in git_history.revisions(bare, "main", name)]
+    assert contents == [b"version: 1\n", b"version: 2\n"]
+    with bare.checkout() as work:
+        (work.folder / name).unlink()
+        work.commit("None")
+        work.push(expected=work.tip)
+    assert git_history.revisions(bare, "main", name)[-1].content is None
 
 
 def test_a_tree_that_is_damaged_is_not_an_empty_one(bare: Repository) -> None:

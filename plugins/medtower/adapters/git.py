@@ -24,6 +24,7 @@ LONGEST_NAME = 255  # bytes; ext4, XFS and tmpfs allow no more
 LARGEST_EXPORT = 256 << 20
 RELEASED = (MODELS, TRUST)
 NO_FILE = "a folder or a submodule where a plain file belongs; restore it"
+LOST = "damaged or lost in"
 LAST_SECOND = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
 
 
@@ -130,7 +131,7 @@ class Repository:
         if kind == "commit":
             raise Refused("tree", f"{path} is {NO_FILE}")
         if kind:
-            raise Unavailable("git", f"the object of {path} is not in {self.path}, or damaged")
+            raise Unavailable("git", f"the object of {path} is {LOST} {self.path}")
         return None
 
     def export(self, treeish: str, to: Path) -> None:
@@ -155,7 +156,7 @@ class Repository:
                 place = inside / entry.path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 if content is None:
-                    raise Unavailable("git", f"the object of {entry.path} is not in {self.path}")
+                    raise Unavailable("git", f"the object of {entry.path} is {LOST} {self.path}")
                 place.write_bytes(content)
             inside.rename(to)
 
@@ -219,13 +220,16 @@ class Repository:
         return entry[1].decode() if entry else ""
 
     def contents(self, names: Sequence[str]) -> list[bytes | None]:
-        """The bytes of each object (`commit:path` or an id), in order; None for one that is not there."""
+        """The bytes of each object (`commit:path` or an id), in order; None for one that is not there. Raises Unavailable for a path whose object is
+        lost or damaged."""
         out = self.git("cat-file", "--batch", stdin="".join(f"{name}\n" for name in names).encode())
         found: list[bytes | None] = []
         start = 0
-        for _ in names:
+        for name in names:
             end = out.index(b"\n", start)
             if out[start:end].endswith(b" missing"):
+                if ":" in name and self._kind(name) == "blob":
+                    raise Unavailable("git", f"the object of {name} is {LOST} {self.path}")
                 found.append(None)
                 start = end + 1
                 continue

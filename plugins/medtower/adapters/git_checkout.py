@@ -14,8 +14,8 @@ from medtower.errors import Conflict, Refused, Unavailable
 RACED = ("stale info", "rejected", "failed to update ref", "cannot lock ref")
 DECLINED = re.compile(r"refused by rule (?P<rule>[a-z-]+): (?P<what>.*?)(?: remote:| To \S+ ! |$)")
 NOTHING = "0" * 40
-# Of higher precedence than any .gitattributes in the tree (gitattributes(5)): a checkout has the very bytes that git has.
 SPARSE = ("-c", "core.sparseCheckout=true")
+# Of higher precedence than any .gitattributes in the tree (gitattributes(5)): a checkout has the very bytes that git has.
 NO_ATTRIBUTES = "* -text -eol -working-tree-encoding -ident -filter !merge\n"
 
 

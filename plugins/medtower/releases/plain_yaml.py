@@ -2,7 +2,7 @@
 
 `yaml.safe_load` is safe from code, but not from what a pusher may write: dates that are none, integers of thousands of digits, nesting
 that exhausts the stack, aliases that grow exponentially, a key twice of which reviewers see one. libyaml parses: one promotion reads some
-thirty documents, which PyYAML's own parser takes five times as long for.
+thirty documents, and PyYAML's own parser takes sixteen times as long for a contract.
 """
 
 from __future__ import annotations

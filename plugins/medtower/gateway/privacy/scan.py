@@ -60,7 +60,7 @@ def redact(key: bytes, text: str) -> Redacted:
 
 
 def prepare() -> None:
-    """Build the analyzer now (two seconds; ten where nothing of it was read from the disk yet), so that the first patient does not wait for it."""
+    """Build the analyzer now (two seconds; 14 when nothing of it was in memory), so that the first patient does not wait for it."""
     _analyzer()
 
 
