@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from medtower.adapters.spool_work import Kept
 from medtower.domain.prediction import Prediction
 from medtower.gateway import parts, serve
 from medtower.gateway.recording.record import Record
@@ -13,8 +12,11 @@ from medtower.gateway.recording.record import Record
 class Unrecorded(Record):
     """A record that says at once that everything is kept."""
 
-    async def keep(self, prediction: Prediction, answer: str, *_: Any, **__: Any) -> Kept:  # noqa: ARG002
-        return Kept(answer, fresh=True)
+    async def keep(self, *_: Any) -> None:
+        return None
+
+    async def add(self, prediction: Prediction) -> None:
+        """Nothing."""
 
 
 if __name__ == "__main__":

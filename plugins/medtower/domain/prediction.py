@@ -7,6 +7,8 @@ from typing import Literal, Self
 
 import msgspec
 
+_encoder = msgspec.json.Encoder()
+
 
 class _Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is kept: made of parts that were checked on their way. The database checks it when it gets there, and `of` where it is read back here."""
@@ -23,7 +25,7 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def json(self) -> str:
         """The row as JSON, on one line."""
-        return msgspec.json.encode(self).decode()
+        return _encoder.encode(self).decode()
 
 
 class RedactedText(_Row, frozen=True, kw_only=True):

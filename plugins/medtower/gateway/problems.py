@@ -38,6 +38,7 @@ CODES = {
     504: ("DEADLINE_EXCEEDED", ""),
 }
 RETRY_AFTER = "2"
+UNFORESEEN = Problem(error="INTERNAL", message="an error that nobody foresaw; see the gateway's log")
 
 
 def install(app: FastAPI) -> None:
@@ -48,11 +49,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def response(seen: Seen, error: MedtowerError | HTTPException) -> Response:
-    """`error` as it leaves, and a line in the log when it is one of ours."""
+def response(seen: Seen, error: Exception) -> Response:
+    """`error` as it leaves, and a line in the log unless HTTP has a word for it. Of one that nobody foresaw only its kind comes into the log."""
     if isinstance(error, HTTPException):
         return _http_problem(error.status_code)
     seen.reason = reasons.of_error(error)
+    if not isinstance(error, MedtowerError):
+        log.exception("no answer", extra={"model": seen.model, "caller": seen.caller or None, "code": 500})
+        return _reply(500, UNFORESEEN)
     field, rule = (error.field, error.rule) if isinstance(error, FeatureInvalid) else (None, None)
     if not isinstance(error, RateLimited):  # who asks too much would fill the log as well
         extra = {"model": seen.model, "version": seen.version, "caller": seen.caller or None}
@@ -84,8 +88,7 @@ async def _validation_error(_: Request, __: Exception) -> Response:
 
 async def _unexpected(_: Request, __: Exception) -> Response:
     """The framework sends this one past every middleware, so its headers come from here."""
-    problem = Problem(error="INTERNAL", message="an error that nobody foresaw; see the gateway's log")
-    answer = _reply(500, problem)
+    answer = _reply(500, UNFORESEEN)
     answer.raw_headers.extend(HEADERS)
     return answer
 

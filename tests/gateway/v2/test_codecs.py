@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import math
@@ -14,9 +15,11 @@ from starlette.exceptions import HTTPException
 
 from medtower.domain.request_id import CHOSEN
 from medtower.errors import FeatureInvalid, ProtocolInvalid
-from medtower.gateway.answering.predict import Answered
+from medtower.gateway.answering.answer import Answer
+from medtower.gateway.answering.composition_answer import PartAnswer
+from medtower.gateway.rest import answers
 from medtower.gateway.v2 import bodies, requests, responses
-from medtower.gateway.v2.types import AnswerFields, Question
+from medtower.gateway.v2.types import Question
 
 FEATURES: dict[str, Any] = {"name": "features", "shape": [1, 3], "datatype": "FP32"}
 JSON = FEATURES | {"data": [1, 2.5, None]}
@@ -181,8 +184,17 @@ PLAIN: dict[str, Any] = {
 }
 
 
-def answered(**changes: Any) -> AnswerFields:
-    return AnswerFields(**PLAIN | changes)
+def answered(**changes: Any) -> Answer:
+    return Answer(**PLAIN | changes)
+
+
+def test_an_answer_is_what_the_documentation_shows() -> None:
+    alone, composed = answered(), answered(parts=(PartAnswer("own", "demo_risk"),))
+    for answer, shown in ((alone, answers.Answer), (composed, answers.ComposedAnswer)):
+        said = json.loads(answer.json())
+        assert list(said) == list(shown.model_fields)
+        assert json.loads(shown.model_validate(said).model_dump_json()) == said
+        assert Answer.of(answer.json().decode()) == answer
 
 
 def test_rows_that_two_versions_answered_are_told_apart() -> None:
@@ -205,13 +217,12 @@ def test_a_response_says_why_a_person_should_look() -> None:
 
 
 def test_a_response_tells_the_parts_of_a_composition_and_an_escalation() -> None:
-    parts = [{"name": "own", "prediction": 0.5}]
-    composed = responses.fields(
-        [Answered(json.dumps({**PLAIN, "escalation": "pending", "cached": True, "parts": parts}))]
-    )
-    said = responses.parameters(composed)
+    part = PartAnswer("own", "demo_risk", prediction=0.5)
+    parts = [dataclasses.asdict(part)]
+    composed = answered(escalation="pending", cached=True, parts=(part,))
+    said = responses.parameters([composed])
     assert (said["escalation"], said["cached"], json.loads(str(said["parts"]))) == ("pending", True, parts)
-    both = responses.parameters([*composed, answered(escalation="delivered")])
+    both = responses.parameters([composed, answered(escalation="delivered")])
     assert both["escalation"] == "pending"
     assert [each.get("parts") for each in json.loads(str(both["rows"]))] == [parts, None]
     assert responses.parameters([answered(), answered(escalation="delivered")])["escalation"] == "delivered"

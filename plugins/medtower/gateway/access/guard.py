@@ -8,7 +8,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from medtower.domain.access import Action, Caller
-from medtower.errors import MedtowerError
 from medtower.gateway import problems
 from medtower.gateway.access.caller import peer
 from medtower.gateway.access.identify import Access
@@ -23,6 +22,7 @@ OPEN_HERE: dict[str, Action] = {
     "/v2/health/": "models",
 }
 """What begins so is open to this machine itself, and to another with the right to that action. Metrics and documentation name every model."""
+BEGINNINGS = tuple(OPEN_HERE)
 HERE = Caller("(here)", frozenset({"operate"}))
 """Whoever asks from this machine itself, without a login: it may see how the process does, and read the documentation."""
 
@@ -41,24 +41,25 @@ class Guard:
             return await self._app(scope, receive, send)
         state = scope["state"]
         try:
-            caller = state["caller"] = await self._caller(scope)
-        except MedtowerError as error:
+            if scope["path"].startswith(BEGINNINGS):
+                caller = await self._caller_of_open(scope)
+            else:
+                caller = await self._access.admit(scope["headers"], peer(scope), time.time())
+        except Exception as error:
             return await _refusal(scope, error)(scope, receive, send)
-        state["seen"].caller = caller.id
+        state["caller"], state["seen"].caller = caller, caller.id
         return await self._app(scope, receive, send)
 
-    async def _caller(self, scope: Scope) -> Caller:
-        path, headers, client = scope["path"], scope["headers"], peer(scope)
-        action = next((asked for begin, asked in OPEN_HERE.items() if path.startswith(begin)), None)
-        if action and from_here(headers, client):
+    async def _caller_of_open(self, scope: Scope) -> Caller:
+        headers, client = scope["headers"], peer(scope)
+        if from_here(headers, client):
             return HERE
         caller = await self._access.admit(headers, client, time.time())
-        if action:
-            caller.must(action)
+        caller.must(next(action for begin, action in OPEN_HERE.items() if scope["path"].startswith(begin)))
         return caller
 
 
-def _refusal(scope: Scope, error: MedtowerError) -> Response:
+def _refusal(scope: Scope, error: Exception) -> Response:
     seen = scope["state"]["seen"]
     if not scope["path"].startswith("/v2"):
         return problems.response(seen, error)

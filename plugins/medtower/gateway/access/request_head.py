@@ -7,6 +7,8 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LARGEST = 64 * 1024
+WHOLE = "whole"
+"""In `scope["state"]`, true when all of the body has come in, so that nobody has to wait for it."""
 
 
 class BoundedHead(HttpToolsProtocol):
@@ -33,4 +35,5 @@ class BoundedHead(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._unfinished = 0
+        self.scope["state"][WHOLE] = True
         super().on_message_complete()

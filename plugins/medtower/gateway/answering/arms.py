@@ -19,7 +19,7 @@ from medtower.errors import (
     Unavailable,
 )
 from medtower.gateway.answering.cache import lifetime
-from medtower.gateway.answering.case import Case, Inferred, encoded, failure, milliseconds_since, scored
+from medtower.gateway.answering.case import Case, Inferred, encoded, failure, milliseconds_since, usable
 from medtower.gateway.observing.observed import Seen
 from medtower.gateway.parts import Parts
 from medtower.serving.routing import choose
@@ -45,11 +45,11 @@ async def infer(parts: Parts, case: Case, seen: Seen) -> Inferred:
 async def weighed(parts: Parts, model: str, arm: Arm, row: array[float], seconds: float) -> float:
     """What the weights of `arm` make of the row. A candidate that does not answer has an incumbent behind it; before the others stands a circuit breaker."""
     if arm.name == "candidate":
-        return await scored(parts.trial, model, arm, row, seconds)
+        return usable(model, arm, await parts.trial.infer(model, arm.version, row, seconds=seconds))
     circuit = model, arm.version, arm.digest
     parts.circuits.enter(circuit)
     try:
-        value = await scored(parts.triton, model, arm, row, seconds)
+        value = usable(model, arm, await parts.triton.infer(model, arm.version, row, seconds=seconds))
     except (Unavailable, DeadlineExceeded):
         parts.circuits.failed(circuit)
         raise
@@ -71,14 +71,10 @@ class _Request:
         arm = choose(route, self.case.subject)
         if self.seen.trace:
             self.seen.trace.ended("route")
-        incumbent = _incumbent(route, arm)
-        if incumbent is None:
-            return await self._alone(route, arm)
-        if self.parts.breakers.is_open(self.case.model, arm):
-            return await self._alone(route, incumbent)
-        return await self._candidate(arm, incumbent)
-
-    async def _alone(self, route: Route, arm: Arm) -> Inferred:
+        if (incumbent := _incumbent(route, arm)) is not None:
+            if not self.parts.breakers.is_open(self.case.model, arm):
+                return await self._candidate(arm, incumbent)
+            arm = incumbent
         start = time.perf_counter()
         try:
             return await self._ask(arm, self._left(), route)

@@ -7,24 +7,27 @@ allowed are on their way does a request wait, and it then leaves with all that w
 from __future__ import annotations
 
 import asyncio
+import math
 from array import array
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from medtower.errors import DeadlineExceeded, MedtowerError, ModelMisbehaved, Unavailable
 
 ROWS = 64
 ON_THEIR_WAY = 2
 WAITING = 1024
+NOT_FINITE = "the answer is not a finite number"
 STOPPING = Unavailable("Triton", "the gateway is stopping")
 
 # (model, version, rows, seconds) -> one number a row
 Send = Callable[[str, int, Sequence["array[float]"], float], Awaitable[Sequence[float]]]
 
 
-@dataclass(slots=True)
-class _Request:
+class _Request(msgspec.Struct):
     row: array[float]
     until: float  # the event loop's clock
     answer: asyncio.Future[float]
@@ -57,7 +60,8 @@ class Batches:
     async def infer(self, model: str, version: int, row: array[float], seconds: float) -> float:
         """The number for `row` (float32 [inputs]), within `seconds`.
 
-        Raises DeadlineExceeded, Unavailable when too many wait for the version already (Triton was not asked), and what `send` raises. Rows of a
+        Raises DeadlineExceeded, Unavailable when too many wait for the version already (Triton was not asked), ModelMisbehaved when it is not finite, and
+        what `send` raises. Rows of a
         batch that the version cannot digest are asked again one by one: no row fails another.
         """
         loop = asyncio.get_running_loop()
@@ -69,7 +73,7 @@ class Batches:
         request = _Request(row, loop.time() + seconds, loop.create_future())
         queue.waiting.append(request)
         self._depart(queue)
-        late = loop.call_at(request.until, _fail, [request], DeadlineExceeded("Triton", round(seconds, 3)))
+        late = loop.call_at(request.until, _late, request, seconds)
         try:
             return await request.answer
         finally:
@@ -129,13 +133,19 @@ class Batches:
             _fail(batch, error)
         else:
             for request, number in zip(batch, numbers, strict=True):
-                if not request.answer.done():
+                if not math.isfinite(number):
+                    _fail([request], ModelMisbehaved(queue.model, queue.version, NOT_FINITE))
+                elif not request.answer.done():
                     request.answer.set_result(number)
         return None
 
 
 def _nothing(size: int) -> None:
     """Until somebody counts the sizes of the batches that left."""
+
+
+def _late(request: _Request, seconds: float) -> None:
+    _fail([request], DeadlineExceeded("Triton", round(seconds, 3)))
 
 
 def _fail(batch: Iterable[_Request], error: MedtowerError) -> None:

@@ -7,24 +7,23 @@ import math
 import time
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
+
+import msgspec
 
 from medtower.domain.contract import Contract
 from medtower.domain.inference import encode
 from medtower.domain.prediction import Failure
 from medtower.domain.routing import Arm, Shadow
 from medtower.errors import FeatureInvalid, MedtowerError, ModelMisbehaved
-from medtower.gateway.answering.inference import Triton
 from medtower.gateway.answering.plan import plain_row
 from medtower.serving.pseudonym import pseudonym
 
 Code = Literal[422, 502, 503, 504]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """One question to a model. `repeatable`: the caller chose the request id, so it may come again. `known`: the row that a contract makes of the
     features, where it was made on the way here."""
 
@@ -36,8 +35,7 @@ class Ask:
     known: tuple[Contract, array[float]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True):
     """A question on its way. `subject` is the pseudonym, `received_at` (UTC) when its body had come in."""
 
     model: str
@@ -47,8 +45,7 @@ class Case:
     received_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Inferred:
+class Inferred(msgspec.Struct, frozen=True):
     """What an arm made of a row (encoded by the arm's own contract), the milliseconds Triton took for it, and who scores it in the shadow.
     `cached`: the release had made it of the same row before, and Triton was not asked."""
 
@@ -95,11 +92,8 @@ def encoded(contract: Contract, question: Ask) -> array[float]:
     return row
 
 
-async def scored(
-    triton: Triton, model: str, version: Arm | Shadow, row: array[float], seconds: float
-) -> float:
-    """What `version` answers to `row`, checked against what its contract says it can be. Raises as `Triton.infer`."""
-    value = await triton.infer(model, version.version, row, seconds=seconds)
+def usable(model: str, version: Arm | Shadow, value: float) -> float:
+    """`value` when it is what the contract of `version` says its answers can be. Raises ModelMisbehaved."""
     if version.contract.task == "classification" and not 0 <= value <= 1:
         raise ModelMisbehaved(model, version.version, "the answer is not a probability in [0, 1]")
     return value

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from medtower.domain import inference
 from medtower.domain.contract_composition import OWN
 from medtower.gateway.answering.case import Case, Inferred
@@ -26,8 +28,7 @@ class PartAnswer:
     why_not: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Composed:
+class Composed(msgspec.Struct, frozen=True):
     """One answer: `inferred` is what stands for the whole (the composing arm, its row, the value), `review` why a person should look at it.
 
     `parts` go into the answer, `ran` on record: the parts that answered, also those of parts. `own` is what the arm's own weights said, which is
@@ -48,8 +49,7 @@ class Composed:
         return cls(inferred, review, own=inferred)
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(msgspec.Struct, frozen=True):
     """A part that answered: its case (with a request id of its own) and what came of it. `part_of` is the request id of the composition."""
 
     case: Case

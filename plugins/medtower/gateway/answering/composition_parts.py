@@ -7,8 +7,9 @@ import logging
 import time
 from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from medtower.domain import inference, synthesis
 from medtower.domain.composition_fit import part_misfits

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from typing import Literal
 
-from medtower.adapters.spool_escalations import DELIVERED, PENDING
 from medtower.domain.escalation import Escalation
 from medtower.errors import RecordUnavailable
 from medtower.gateway.answering.webhooks import Webhooks
@@ -54,13 +53,8 @@ class Escalations:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._webhooks.close()
 
-    async def answer(self, answer: str, escalation: Escalation) -> str:
-        """The `answer` (JSON) to a prediction that is on record with its `escalation`, saying whether a webhook has taken it by now."""
-        state = await self.fire(escalation)
-        return answer.replace(PENDING, DELIVERED) if state == "delivered" else answer
-
     async def fire(self, escalation: Escalation) -> State:
-        """Try it now, and wait for that a bounded time. An attempt that takes longer goes on behind the answer."""
+        """Try it now, when it is on record, and wait for that a bounded time. An attempt that takes longer goes on behind the answer."""
         task = self._attempt(escalation)
         await asyncio.wait({task}, timeout=self._wait)
         return task.result() if task.done() and not task.cancelled() else "pending"

@@ -7,10 +7,9 @@ Binary, because a missing value travels as NaN and JSON has none.
 from __future__ import annotations
 
 import json
-import math
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import lru_cache
 
 from medtower.domain.inference import TENSOR_IN, TENSOR_OUT
@@ -48,19 +47,15 @@ class Triton:
         self._connections = Connections("Triton", url, limit=connections)
         self._asked = 0
 
-    async def infer(
+    def infer(
         self, model: str, version: int, row: array[float], *, seconds: float | None = None
-    ) -> float:
+    ) -> Awaitable[float]:
         """The prediction for `row` (float32 [inputs], NaN = missing), within `seconds` (the client's deadline when None).
 
         Raises NotFound when Triton does not serve the version (it took nothing, so another version may be tried), Unavailable when it
         cannot be reached, DeadlineExceeded when it does not answer in time, ModelMisbehaved when what comes back is no finite float32.
         """
-        limit = self.deadline if seconds is None else seconds
-        value = await self.batches.infer(model, version, row, limit)
-        if not math.isfinite(value):
-            raise ModelMisbehaved(model, version, "the answer is not a finite number")
-        return value
+        return self.batches.infer(model, version, row, self.deadline if seconds is None else seconds)
 
     async def ready(self) -> bool:
         """Whether the server says it is ready; half a second is all it gets."""

@@ -7,23 +7,38 @@ Whatever is not that common case is left to `domain.inference.encode`, which als
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import le
 from typing import Any, NamedTuple
 
 from medtower.domain.contract import Contract
 
 LARGEST = 3.4e38  # float32
 KEPT = 256
-Check = tuple[str, float, float, bool]
+NUMBERS, WHOLE = frozenset({int, float}), frozenset({int})
 
 
 class Plan(NamedTuple):
-    """`checks` (name, lowest, highest, whole number) is None when not every input is a number with a range."""
+    """`names`, `lows` and `highs` are those of the inputs where every one is a number with a range, and empty where one is not; `whole` are the places
+    of those that take whole numbers only."""
 
     contract: Contract
     width: int
     texts: tuple[str, ...]
-    checks: tuple[Check, ...] | None
+    names: tuple[str, ...]
+    lows: tuple[float, ...]
+    highs: tuple[float, ...]
+    whole: tuple[int, ...]
+
+    def row(self, numbers: Sequence[Any]) -> array[float] | None:
+        """`numbers` [inputs], in the order of the contract, as the model takes them (float32), or None when they are not of the common kind."""
+        if not self.lows or len(numbers) != len(self.lows) or not NUMBERS.issuperset(map(type, numbers)):
+            return None
+        if not (all(map(le, self.lows, numbers)) and all(map(le, numbers, self.highs))):
+            return None
+        if self.whole and not WHOLE.issuperset([type(numbers[place]) for place in self.whole]):
+            return None
+        return array("f", numbers)
 
 
 # by identity, and the contract with it, so that no other object takes its place while it is here: hashing a contract takes longer than encoding
@@ -37,36 +52,31 @@ def plan_of(contract: Contract) -> Plan:
 
 def plain_row(contract: Contract, features: Mapping[str, Any]) -> array[float] | None:
     """The row (float32 [inputs]), or None when the question is not of the common kind."""
-    checks = plan_of(contract).checks
-    if checks is None or len(features) != len(checks):
+    plan = plan_of(contract)
+    if len(features) != len(plan.names):
         return None
-    row = []
-    for name, low, high, whole in checks:
-        value = features.get(name)
-        kind = type(value)
-        if kind is not int and (whole or kind is not float):
-            return None
-        if not low <= value <= high:  # type: ignore[operator]
-            return None
-        row.append(value)
-    return array("f", row)  # type: ignore[arg-type]
+    return plan.row(list(map(features.get, plan.names)))
 
 
 def _remembered(contract: Contract) -> Plan:
     if len(_PLANS) >= KEPT:
         _PLANS.clear()
-    plan = _PLANS[id(contract)] = Plan(contract, contract.width, contract.texts, _checks(contract))
+    plan = _PLANS[id(contract)] = Plan(contract, contract.width, contract.texts, *_numbers(contract))
     return plan
 
 
-def _checks(contract: Contract) -> tuple[Check, ...] | None:
-    checks: list[Check] = []
+def _numbers(
+    contract: Contract,
+) -> tuple[tuple[str, ...], tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
+    ranges = []
     for spec in contract.inputs:
         if (
             spec.dtype not in ("float", "integer")
             or spec.range is None
             or max(map(abs, spec.range)) > LARGEST
         ):
-            return None
-        checks.append((spec.name, *spec.range, spec.dtype == "integer"))
-    return tuple(checks)
+            return (), (), (), ()
+        ranges.append(spec.range)
+    lows, highs = zip(*ranges, strict=True)
+    whole = tuple(place for place, spec in enumerate(contract.inputs) if spec.dtype == "integer")
+    return tuple(contract.input_names), lows, highs, whole

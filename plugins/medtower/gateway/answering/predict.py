@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import math
 from array import array
-from dataclasses import dataclass
 from typing import cast
+
+import msgspec
 
 from medtower.domain.escalation import Escalation, due
 from medtower.domain.inference import confidence as confidence_of
 from medtower.domain.inference import label
 from medtower.domain.prediction import Prediction
+from medtower.gateway.answering.answer import Answer
 from medtower.gateway.answering.arms import infer
 from medtower.gateway.answering.case import Case, Inferred
 from medtower.gateway.answering.composition import compose, composes
 from medtower.gateway.answering.composition_answer import Composed
+from medtower.gateway.answering.plan import plan_of
 from medtower.gateway.observing.observed import Seen
 from medtower.gateway.parts import Parts
 from medtower.gateway.privacy.texts import texts_of
-from medtower.gateway.rest.answers import Answer, ComposedAnswer
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The answer (the JSON of `Answer`), and what there is for a shadow to score: nothing when the same request was answered before."""
+class Answered(msgspec.Struct, frozen=True):
+    """The answer, and what there is for a shadow to score: nothing when the same request was answered before."""
 
-    answer: str
+    answer: Answer
     prediction: Prediction | None = None
     case: Case | None = None
     inferred: Inferred | None = None
@@ -37,41 +37,37 @@ async def predict(parts: Parts, case: Case, seen: Seen) -> Answered:
     seen.request_id = seen.request_id or case.question.request_id
     if seen.trace:
         seen.trace.ended("validate")
+    there = None
     if case.question.repeatable:
         there = parts.record.answer(case.question.request_id, case.body_sha256)
         if there is not None:
             return _repeated(there, seen)
-    composed = await _composed(parts, case, seen)
+    route = parts.routing.route(case.model)
+    if composes(route):
+        composed = await compose(parts, case, route, seen, infer)
+    else:
+        composed = Composed.alone(await infer(parts, case, seen))
     seen.cached = composed.inferred.cached
     prediction = await _prediction(parts, case, composed, seen.caller)
     rows = [
         await _prediction(parts, ran.case, ran.composed, seen.caller, ran.part_of) for ran in composed.ran
     ]
     escalation = due(composed.inferred.arm.contract, prediction)
-    kept = await parts.record.keep(
-        prediction,
-        _answer(composed, prediction, escalation),
-        rows,
-        escalation=escalation,
-        repeatable=case.question.repeatable,
-    )
+    answer = _answer(composed, prediction, escalation)
+    if case.question.repeatable or rows or escalation:
+        there = await parts.record.keep(prediction, answer.json().decode(), rows, escalation)
+    else:
+        await parts.record.add(prediction)
     if seen.trace:
         seen.trace.ended("record")
-    if not kept.fresh:
-        return _repeated(kept.answer, seen)
+    if there is not None:
+        return _repeated(there, seen)
     for each in (prediction, *(row for row, ran in zip(rows, composed.ran, strict=True) if not ran.own)):
         parts.metrics.answered(each.model, each.version, each.requires_human_review)
         parts.metrics.asked(each.model, each.version, each.arm, "answered")
-    answer = kept.answer if escalation is None else await parts.escalations.answer(kept.answer, escalation)
+    if escalation:
+        answer = msgspec.structs.replace(answer, escalation=await parts.escalations.fire(escalation))
     return Answered(answer, prediction, case, composed.own or composed.inferred)
-
-
-async def _composed(parts: Parts, case: Case, seen: Seen) -> Composed:
-    """What answers the case: a composition where an arm of the route is one, else the arm's own weights."""
-    route = parts.routing.route(case.model)
-    if composes(route):
-        return await compose(parts, case, route, seen, infer)
-    return Composed.alone(await infer(parts, case, seen))
 
 
 async def copied(parts: Parts, answered: Answered) -> None:
@@ -86,7 +82,9 @@ async def _prediction(
 ) -> Prediction:
     inferred = composed.inferred
     contract = inferred.arm.contract
-    texts = await texts_of(parts.subject_key, contract, case.question.features)
+    texts = {}
+    if plan_of(contract).texts:
+        texts = await texts_of(parts.subject_key, contract, case.question.features)
     return Prediction(
         request_id=case.question.request_id,
         model=case.model,
@@ -115,9 +113,9 @@ def _kept(row: array[float]) -> list[float | None]:
     return [None if math.isnan(number) else number for number in row]
 
 
-def _answer(composed: Composed, prediction: Prediction, escalation: Escalation | None) -> str:
+def _answer(composed: Composed, prediction: Prediction, escalation: Escalation | None) -> Answer:
     contract = composed.inferred.arm.contract
-    answer = Answer.model_construct(
+    return Answer(
         model=prediction.model,
         version=prediction.version,
         digest=prediction.digest,
@@ -130,12 +128,11 @@ def _answer(composed: Composed, prediction: Prediction, escalation: Escalation |
         review_reason=composed.review,
         cached=prediction.cached,
         escalation="pending" if escalation else None,
+        parts=composed.parts or msgspec.UNSET,
     )
-    if composed.parts:
-        answer = ComposedAnswer.model_construct(**dict(answer), parts=list(composed.parts))
-    return answer.model_dump_json()
 
 
-def _repeated(answer: str, seen: Seen) -> Answered:
-    seen.version = json.loads(answer)["version"]
+def _repeated(content: str, seen: Seen) -> Answered:
+    answer = Answer.of(content)
+    seen.version = answer.version
     return Answered(answer)

@@ -9,7 +9,7 @@ import time
 from medtower.domain.prediction import Shadowed
 from medtower.domain.routing import Shadow
 from medtower.errors import DeadlineExceeded, FeatureInvalid, ModelMisbehaved, NotFound, Unavailable
-from medtower.gateway.answering.case import Case, Inferred, encoded, milliseconds_since, scored
+from medtower.gateway.answering.case import Case, Inferred, encoded, milliseconds_since, usable
 from medtower.gateway.answering.disagreement import disagree
 from medtower.gateway.answering.inference import Triton
 from medtower.gateway.observing.metrics import Metrics
@@ -78,7 +78,7 @@ class Shadowing:
         try:
             row = encoded(shadow.contract, case.question)
             start = time.perf_counter()
-            value = await scored(self._triton, case.model, shadow, row, self._triton.deadline)
+            value = usable(case.model, shadow, await self._triton.infer(case.model, shadow.version, row))
         except NotFound:
             if not self._still(case.model, shadow):
                 return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medtower import log as logs
@@ -24,8 +24,7 @@ COUNTED, COUNTED_V2 = "/api/v1/ml/predict", "/infer"
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-@dataclass(slots=True)
-class Seen:
+class Seen(msgspec.Struct):
     """What is known of a request so far. `model` is the name of a contract, never what the caller wrote; version 0 is none; `caller` is the id
     of a key or a pseudonym; `reason` is one of `reasons.REASONS`, empty when the status says it all; `trace` is None for a request that is not traced."""
 
@@ -143,7 +142,7 @@ class Observed:
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
-        counted = path == COUNTED or path.startswith(f"{COUNTED}/") or path.endswith(COUNTED_V2)
+        counted = path.endswith(COUNTED_V2) or path == COUNTED or path.startswith(f"{COUNTED}/")
         seen, code, start = (
             self._observer.begin(scope["headers"]) if counted else Seen(),
             500,
@@ -151,12 +150,12 @@ class Observed:
         )
         scope.setdefault("state", {})["seen"] = seen
 
-        async def watched(message: Message) -> None:
+        def watched(message: Message) -> Awaitable[None]:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
                 secure(message, tls=scope["scheme"] == "https")
-            await send(message)
+            return send(message)
 
         try:
             await self._app(scope, receive, watched)

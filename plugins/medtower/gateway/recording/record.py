@@ -10,7 +10,6 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from medtower.adapters.spool import Spool
-from medtower.adapters.spool_work import Kept
 from medtower.domain.escalation import Escalation
 from medtower.domain.prediction import Failure, Outcome, Prediction, Shadowed
 from medtower.errors import RecordUnavailable
@@ -44,16 +43,17 @@ class Record:
         answer: str,
         parts: Sequence[Prediction] = (),
         escalation: Escalation | None = None,
-        *,
-        repeatable: bool,
-    ) -> Kept:
-        """Return when all are on the disk, with the answer that stands there. `parts` are what a composition made the prediction of, `escalation`
-        is what it asks for. What is not `repeatable` is remembered for nobody who asks again: its request id was made here."""
-        if not (repeatable or parts or escalation):
-            await self._groups.add(("prediction", prediction.json()))
+    ) -> str | None:
+        """Return when all are on the disk: None, or the answer that stood there for this request id already. `parts` are what a composition made
+        the prediction of, `escalation` is what it asks for."""
+        kept = await self._durable(self.spool.record(prediction, answer, parts, escalation))
+        return None if kept.fresh else kept.answer
+
+    async def add(self, prediction: Prediction) -> None:
+        """The same for one that nobody can ask for again, because its request id was made here."""
+        await self._groups.add(("prediction", prediction.json()))
+        if self._unkept:
             self._again()
-            return Kept(answer, fresh=True)
-        return await self._durable(self.spool.record(prediction, answer, parts, escalation))
 
     async def keep_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         await self._durable(self.spool.record_outcomes(outcomes))

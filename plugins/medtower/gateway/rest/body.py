@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Set
+from collections.abc import Awaitable, Set
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope
 
 from medtower.domain import request_id as request_ids
 from medtower.errors import Conflict, FeatureInvalid
+from medtower.gateway.access.request_head import WHOLE
 from medtower.gateway.answering.case import Ask
 
 LARGEST = 256 * 1024
@@ -24,12 +25,18 @@ OLDEST = timedelta(days=3653)  # every day that is named becomes a partition of 
 CLOCK_SKEW = timedelta(minutes=5)
 
 
-async def read(scope: Scope, receive: Receive, *, largest: int = LARGEST) -> bytes:
+def read(scope: Scope, receive: Receive, *, largest: int = LARGEST) -> Awaitable[bytes]:
     """The body of an HTTP request. Raises HTTPException: 413 as soon as it is known to exceed `largest` bytes (by its announced length, else
     while it comes in), 408 when it has not come in whole after 10 s, 499 when the caller hung up."""
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     if announced.isdigit() and int(announced[:20]) > largest:
         raise HTTPException(413)
+    if scope["state"].get(WHOLE):
+        return _whole(receive, largest)
+    return _in_time(receive, largest)
+
+
+async def _in_time(receive: Receive, largest: int) -> bytes:
     try:
         async with asyncio.timeout(DEADLINE):
             return await _whole(receive, largest)

@@ -3,12 +3,12 @@ it together; the OpenAPI document describes these paths by the routes in `docume
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from medtower.errors import MedtowerError
 from medtower.gateway import problems
 from medtower.gateway.access.caller import must
 from medtower.gateway.answering.case import Case, case_of
@@ -26,13 +26,13 @@ class Predictions:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or not scope["path"].startswith(ONE):
-            return await self._app(scope, receive, send)
+            return self._app(scope, receive, send)
         name = None if scope["path"] == ONE else scope["path"].removeprefix(NAMED)
         if name is not None and "/" in name:
-            return await self._app(scope, receive, send)
-        return await _answer(scope["app"].state.parts, name, scope, receive, send)
+            return self._app(scope, receive, send)
+        return _answer(scope["app"].state.parts, name, scope, receive, send)
 
 
 async def _answer(parts: Parts, name: str | None, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,12 +40,12 @@ async def _answer(parts: Parts, name: str | None, scope: Scope, receive: Receive
     try:
         if scope["method"] != "POST":
             raise HTTPException(405)
-        must(scope, "predict")
+        must(scope, "predict", name)
         case = await _case(parts, name, scope, receive, seen)
         answered = await predict(parts, case, seen)
-    except (MedtowerError, HTTPException) as error:
+    except Exception as error:
         return await problems.response(seen, error)(scope, receive, send)
-    content = answered.answer.encode()
+    content = answered.answer.json()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": content})

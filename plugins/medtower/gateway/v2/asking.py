@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 
 from medtower.domain.routing import Arm, Route
@@ -46,7 +46,7 @@ def addressed(parts: Parts, place: Sequence[str]) -> tuple[Route, int]:
     return parts.routing.route(place[0]), pinned(place[2]) if len(place) == 3 else 0
 
 
-async def answers(parts: Parts, route: Route, question: Question, seen: Seen) -> Sequence[Answered]:
+def answers(parts: Parts, route: Route, question: Question, seen: Seen) -> Awaitable[Sequence[Answered]]:
     """The answers to the rows of `question`, in their order, all on the disk.
 
     Raises what `predict` raises, FeatureInvalid before any row is asked, NotFound when routing gives the subject another version than the pinned
@@ -57,13 +57,16 @@ async def answers(parts: Parts, route: Route, question: Question, seen: Seen) ->
     asked = cases(parts.subject_key, named_by(route, question.version).contract, question, datetime.now(UTC))
     if question.version:
         _check_pin(parts, route, question.version, asked)
-    if question.seconds is None:
-        return await _predicted(parts, asked, seen)
+    predicted = _predicted(parts, asked, seen)
+    return predicted if question.seconds is None else _in_time(predicted, question.seconds)
+
+
+async def _in_time(predicted: Awaitable[Sequence[Answered]], seconds: float) -> Sequence[Answered]:
     try:
-        async with asyncio.timeout(question.seconds):
-            return await _predicted(parts, asked, seen)
+        async with asyncio.timeout(seconds):
+            return await predicted
     except TimeoutError:
-        raise DeadlineExceeded("the model", round(question.seconds, 6)) from None
+        raise DeadlineExceeded("the model", round(seconds, 6)) from None
 
 
 async def _predicted(parts: Parts, asked: Sequence[Case], seen: Seen) -> Sequence[Answered]:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import zlib
 
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope
 
 from medtower.errors import ProtocolInvalid
-from medtower.gateway.rest.body import LARGEST, read
+from medtower.gateway.rest.body import LARGEST
 
 GZIP, ZLIB = 31, 15  # what zlib calls the window of either format
 WINDOWS = {b"gzip": GZIP, b"deflate": ZLIB}
 
 
-async def unpacked(scope: Scope, receive: Receive, encoding: bytes | None) -> bytes:
-    """The body, decompressed when it came with Content-Encoding gzip or deflate. Raises HTTPException (408, 413, 499: as `read`) and ProtocolInvalid."""
-    body = await read(scope, receive)
+def unpacked(body: bytes, encoding: bytes | None) -> bytes:
+    """The `body`, decompressed when it came with Content-Encoding gzip or deflate. Raises HTTPException 413 and ProtocolInvalid."""
     if encoding is None or encoding == b"identity":
         return body
     window = WINDOWS.get(encoding.lower())

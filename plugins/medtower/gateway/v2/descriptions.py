@@ -9,9 +9,9 @@ from starlette.types import Receive, Scope
 
 from medtower.gateway.access.caller import must
 from medtower.gateway.parts import Parts
+from medtower.gateway.rest.body import read
 from medtower.gateway.v2 import metadata, readiness, requests
 from medtower.gateway.v2.asking import addressed, named_by
-from medtower.gateway.v2.bodies import unpacked
 from medtower.gateway.v2.problems import ReadOnly
 
 CHANGING = ("systemsharedmemory", "cudasharedmemory", "repository", "trace", "logging")
@@ -26,7 +26,7 @@ async def described(parts: Parts, place: list[str], scope: Scope, receive: Recei
     caller = must(scope, "models")
     if place == INDEX:
         _only(scope, "POST")
-        asked = requests.only_ready(await unpacked(scope, receive, None))
+        asked = requests.only_ready(await read(scope, receive))
         return 200, metadata.index(parts.routing.table(), caller, ready=asked)
     if _changing(place):
         raise ReadOnly

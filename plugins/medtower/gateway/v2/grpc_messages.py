@@ -17,9 +17,10 @@ from medtower.domain.contract import Contract
 from medtower.domain.inference import TENSOR_IN, TENSOR_OUT
 from medtower.domain.routing import Route, RoutingTable
 from medtower.errors import ProtocolInvalid
+from medtower.gateway.answering.answer import Answer
 from medtower.gateway.rest.body import subject
 from medtower.gateway.v2 import binary_codec, metadata, requests, responses
-from medtower.gateway.v2.types import AnswerFields, Number, Question
+from medtower.gateway.v2.types import Number, Question
 
 CONTENTS = ("bool", "int", "int64", "uint", "uint64", "fp64", "bytes")
 
@@ -53,7 +54,7 @@ def question(message: Any, width: int, version: int, left: float | None) -> Ques
     )
 
 
-def answer(model: str, asked: Question, found: Sequence[AnswerFields]) -> Any:
+def answer(model: str, asked: Question, found: Sequence[Answer]) -> Any:
     """The ModelInferResponse; its numbers are bytes, as Triton's are."""
     values = [each.prediction for each in found]
     message = v2.ModelInferResponse(

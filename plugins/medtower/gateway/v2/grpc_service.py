@@ -17,7 +17,7 @@ from medtower.gateway.answering.predict import Answered, copied
 from medtower.gateway.observing.observed import Seen
 from medtower.gateway.parts import Parts
 from medtower.gateway.rest.body import GONE
-from medtower.gateway.v2 import grpc_messages, problems, responses
+from medtower.gateway.v2 import grpc_messages, problems
 from medtower.gateway.v2.asking import answers, named_by, pinned
 from medtower.gateway.v2.grpc_calls import Context, caller_of, code, headers_of
 from medtower.gateway.v2.grpc_descriptions import Descriptions
@@ -119,7 +119,9 @@ class InferenceService:
         asked = grpc_messages.question(message, width, version, context.time_remaining())
         self._parts.access.charge(caller, len(asked.rows), time.time())
         answered = await answers(self._parts, route, asked, seen)
-        return Response(grpc_messages.answer(route.model, asked, responses.fields(answered)), answered)
+        return Response(
+            grpc_messages.answer(route.model, asked, [each.answer for each in answered]), answered
+        )
 
     def _copy(self, answered: Sequence[Answered]) -> None:
         task = asyncio.get_running_loop().create_task(self._copied(answered))

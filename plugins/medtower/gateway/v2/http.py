@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -12,6 +12,7 @@ from medtower.gateway.answering.plan import plan_of
 from medtower.gateway.answering.predict import Answered, copied
 from medtower.gateway.observing.observed import Seen
 from medtower.gateway.parts import Parts
+from medtower.gateway.rest.body import read
 from medtower.gateway.v2 import json_codec, problems, requests, responses
 from medtower.gateway.v2.asking import addressed, answers, named_by
 from medtower.gateway.v2.binary_codec import HEADER_LENGTH
@@ -27,11 +28,10 @@ class OpenInference:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and (scope["path"] == "/v2" or scope["path"].startswith("/v2/")):
-            await handle(scope["app"].state.parts, scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            return handle(scope["app"].state.parts, scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 async def handle(parts: Parts, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,7 +40,7 @@ async def handle(parts: Parts, scope: Scope, receive: Receive, send: Send) -> No
     try:
         place = scope["path"].split("/")[2:]
         if place[-1:] == ["infer"] and place[0] == "models" and scope["method"] == "POST":
-            answered = await infer(parts, scope, receive, send)
+            answered = await infer(parts, place[1:-1], scope, receive, send)
         else:
             answered = ()
             status, content = await described(parts, place, scope, receive)
@@ -54,20 +54,22 @@ async def handle(parts: Parts, scope: Scope, receive: Receive, send: Send) -> No
         await copied(parts, each)
 
 
-async def infer(parts: Parts, scope: Scope, receive: Receive, send: Send) -> Sequence[Answered]:
-    """POST /v2/models/{model}[/versions/{version}]/infer. When the answer leaves, its record is on the disk. Returns what a shadow
-    may score now. Raises what `problems` maps."""
+async def infer(
+    parts: Parts, place: Sequence[str], scope: Scope, receive: Receive, send: Send
+) -> Sequence[Answered]:
+    """POST /v2/models/{model}[/versions/{version}]/infer, where `place` is what stands between. When the answer leaves, its record is on the disk.
+    Returns what a shadow may score now. Raises what `problems` maps."""
     seen: Seen = scope["state"]["seen"]
-    caller = must(scope, "predict")
-    route, version = addressed(parts, scope["path"].split("/")[3:-1])
+    caller = must(scope, "predict", place[0] if place else None)
+    route, version = addressed(parts, place)
     seen.model = route.model
     headers = dict(scope["headers"])
-    body = await unpacked(scope, receive, headers.get(b"content-encoding"))
+    body = unpacked(await read(scope, receive), headers.get(b"content-encoding"))
     plan = plan_of(named_by(route, version).contract)
     question = requests.question(body, headers.get(HEADER_LENGTH), plan.width, version)
     parts.access.charge(caller, len(question.rows), time.time())
     answered = await answers(parts, route, question, seen)
-    content, header_length = responses.encoded(route.model, question, responses.fields(answered))
+    content, header_length = responses.encoded(route.model, question, [each.answer for each in answered])
     if header_length is None:
         await _send(send, 200, content, [JSON])
     else:

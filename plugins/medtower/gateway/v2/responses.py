@@ -5,31 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from medtower.domain.disclaimer import DISCLAIMER
 from medtower.domain.inference import TENSOR_OUT
-from medtower.gateway.answering.predict import Answered
+from medtower.gateway.answering.answer import Answer
 from medtower.gateway.v2 import binary_codec, json_codec
 from medtower.gateway.v2.requests import DATATYPE
 from medtower.gateway.v2.types import (
-    AnswerFields,
     InferResponse,
     OutputData,
     Question,
     TensorParameters,
 )
 
-_answers = msgspec.json.Decoder(AnswerFields)
 Parameters = dict[str, str | float | bool]
 
 
-def fields(answered: Sequence[Answered]) -> list[AnswerFields]:
-    """What V2 says of each answer."""
-    return [_answers.decode(each.answer) for each in answered]
-
-
-def encoded(model: str, question: Question, found: Sequence[AnswerFields]) -> tuple[bytes, int | None]:
+def encoded(model: str, question: Question, found: Sequence[Answer]) -> tuple[bytes, int | None]:
     """The body of an HTTP response, and the length of its JSON header where bytes follow it (None: all of it is JSON)."""
     values = [each.prediction for each in found]
     output = OutputData(TENSOR_OUT, DATATYPE, [len(values), 1])
@@ -43,13 +34,13 @@ def encoded(model: str, question: Question, found: Sequence[AnswerFields]) -> tu
     return header + content, len(header)
 
 
-def version(found: Sequence[AnswerFields]) -> str:
+def version(found: Sequence[Answer]) -> str:
     """The version that answered; empty when the rows were answered by different ones, which `parameters.rows` then tells apart."""
     first = found[0].version
     return str(first) if all(each.version == first for each in found) else ""
 
 
-def parameters(found: Sequence[AnswerFields]) -> Parameters:
+def parameters(found: Sequence[Answer]) -> Parameters:
     """What stands beside the numbers. Of several rows: the lowest confidence, whether any asks for human review or waits for its escalation, and
     in `rows` (a JSON array, because parameters are scalars) what there is to say of each."""
     said = _of_one(found[0]) if len(found) == 1 else _of_several(found)
@@ -58,14 +49,14 @@ def parameters(found: Sequence[AnswerFields]) -> Parameters:
     return said
 
 
-def _of_one(answer: AnswerFields) -> Parameters:
+def _of_one(answer: Answer) -> Parameters:
     said = _of_row(answer)
-    if parts := bytes(answer.parts):
-        said["parts"] = parts.decode()
+    if answer.parts:
+        said["parts"] = json_codec.encode(answer.parts).decode()
     return said
 
 
-def _of_several(found: Sequence[AnswerFields]) -> Parameters:
+def _of_several(found: Sequence[Answer]) -> Parameters:
     said: Parameters = {
         "confidence": min(each.confidence for each in found),
         "requires_human_review": any(each.requires_human_review for each in found),
@@ -78,7 +69,7 @@ def _of_several(found: Sequence[AnswerFields]) -> Parameters:
     return said
 
 
-def _of_row(answer: AnswerFields) -> Parameters:
+def _of_row(answer: Answer) -> Parameters:
     said: Parameters = {
         "digest": answer.digest,
         "confidence": answer.confidence,
@@ -96,6 +87,6 @@ def _of_row(answer: AnswerFields) -> Parameters:
     return said
 
 
-def _row(answer: AnswerFields) -> dict[str, Any]:
-    parts = {"parts": answer.parts} if bytes(answer.parts) else {}
+def _row(answer: Answer) -> dict[str, Any]:
+    parts = {"parts": answer.parts} if answer.parts else {}
     return {"request_id": answer.request_id, "version": answer.version, **_of_row(answer), **parts}

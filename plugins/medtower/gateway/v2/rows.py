@@ -10,13 +10,12 @@ import math
 from array import array
 from collections.abc import Sequence
 from datetime import datetime
-from typing import cast
 
 from medtower.domain.contract import Contract, Input
 from medtower.domain.text_hashing import Buckets
 from medtower.errors import FeatureInvalid
 from medtower.gateway.answering.case import Ask, Case, case_of, encoded
-from medtower.gateway.answering.plan import plain_row, plan_of
+from medtower.gateway.answering.plan import plan_of
 from medtower.gateway.v2.types import MOST_ROWS, Number, Question
 
 Value = float | str | bool | list[float] | Buckets | None
@@ -56,29 +55,22 @@ def _case(
     key: bytes, contract: Contract, question: Question, row: Sequence[Number], request_id: str, now: datetime
 ) -> Case:
     subject = question.id if question.subject_id is None else question.subject_id
-    if plain := plain_case(contract, row):
-        ask = Ask(request_id, question.chosen_id, subject, plain[0], now, (contract, plain[1]))
+    plan = plan_of(contract)
+    numbers = plan.row(row)
+    if numbers is None:
+        named, known = features(contract, row), None
+        numbers = array("f", map(_number, row))
     else:
-        ask = Ask(request_id, question.chosen_id, subject, features(contract, row), now)
-    return case_of(key, contract.name, ask, _content(question, row), now)
+        named, known = dict(zip(plan.names, row, strict=True)), (contract, numbers)
+    ask = Ask(request_id, question.chosen_id, subject, named, now, known)
+    # what makes a request the same one when its id comes again, whichever way it was sent: the subject and the numbers
+    content = b"v2\0" + (question.subject_id or "").encode() + b"\0" + numbers.tobytes()
+    return case_of(key, contract.name, ask, content, now)
 
 
-def _content(question: Question, row: Sequence[Number]) -> bytes:
-    """What makes a request the same one when its id comes again, whichever way it was sent: the subject and the numbers."""
-    if None in row or math.isnan(sum(cast("Sequence[float]", row))):  # every missing value is the same one
-        row = [math.nan if number is None or math.isnan(number) else number for number in row]
-    numbers = array("f", cast("Sequence[float]", row))
-    return b"v2\0" + (question.subject_id or "").encode() + b"\0" + numbers.tobytes()
-
-
-def plain_case(contract: Contract, row: Sequence[Number]) -> tuple[dict[str, Value], array[float]] | None:
-    """The named features of `row` and the row as the model takes it, in the common case that `plain_row` knows."""
-    checks = plan_of(contract).checks
-    if checks is None or len(row) != len(checks):
-        return None
-    named: dict[str, Value] = {name: number for (name, *_), number in zip(checks, row, strict=True)}
-    plain = plain_row(contract, named)
-    return None if plain is None else (named, plain)
+def _number(number: Number) -> float:
+    """`number`; every missing value is the same one."""
+    return math.nan if number is None or math.isnan(number) else number
 
 
 def _value(spec: Input, number: Number) -> Value:

@@ -7,7 +7,6 @@ What a message has beyond these fields is ignored, as the protocol asks of a ser
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -67,24 +66,6 @@ class IndexRequest(msgspec.Struct):
     ready: bool = False
 
 
-class AnswerFields(msgspec.Struct):
-    """What V2 says of an answer (rest.answers.Answer as JSON); `parts` is the JSON of a composition's parts, empty without any."""
-
-    request_id: str
-    model: str
-    version: int
-    digest: str
-    prediction: float
-    unit: str
-    confidence: float
-    requires_human_review: bool
-    label: str | None = None
-    review_reason: str | None = None
-    escalation: str | None = None
-    cached: bool = False
-    parts: msgspec.Raw = msgspec.Raw(b"")
-
-
 class OutputData(msgspec.Struct, omit_defaults=True):
     """One output of an answer: `data` in JSON, or the number of bytes that follow the header."""
 
@@ -105,8 +86,7 @@ class InferResponse(msgspec.Struct, omit_defaults=True):
     model_version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """One request as both transports understand it. `chosen_id`: the caller chose the id, so it may come again. `rows` [n][width] are numbers in the order of the contract, None or NaN for missing; `version` is
     the one that the caller pinned, 0 for none; `binary` is how the output is to be sent; `seconds` is what the caller gives it, None for no limit."""
 

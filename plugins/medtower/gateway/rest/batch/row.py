@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from medtower.errors import FeatureInvalid
 from medtower.gateway.answering.case import Ask, Case, case_of
 from medtower.gateway.answering.predict import copied, predict
@@ -26,7 +28,7 @@ async def asked(parts: Parts, job: Job, number: int, header: bytes, line: bytes)
     except FeatureInvalid as refused:
         return failed(job, number, str(refused))
     await copied(parts, answered)
-    answer = json.loads(answered.answer)
+    answer = msgspec.to_builtins(answered.answer)
     return {"row": number} | {
         name: answer[name] for name in FIELDS if name in answer and name != "disclaimer"
     }
