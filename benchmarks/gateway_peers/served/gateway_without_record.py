@@ -15,8 +15,8 @@ class Unrecorded(Record):
     async def keep(self, *_: Any) -> None:
         return None
 
-    async def add(self, prediction: Prediction) -> None:
-        """Nothing."""
+    async def keep_unrepeatable(self, prediction: Prediction) -> None:
+        """Kept nowhere."""
 
 
 if __name__ == "__main__":

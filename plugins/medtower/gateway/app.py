@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.types import ASGIApp
 
 from medtower.domain.disclaimer import DISCLAIMER
 from medtower.gateway import problems
@@ -49,9 +50,6 @@ def create(settings: Settings, *, sink: Sink | None = None) -> FastAPI:
     app.state.parts = parts
     problems.install(app)
     docs_page.install(app)
-    # the framework stands behind the hot paths, and not around them: its own layers cost a prediction a tenth
-    answering = OpenInference(Predictions(app.build_middleware_stack()))
-    app.middleware_stack = Observed(Guard(answering, parts.access), parts.observer)
     app.include_router(routes.api())
     app.include_router(routes.operations())
     reading = Reading(settings.dsn.get_secret_value())
@@ -59,7 +57,16 @@ def create(settings: Settings, *, sink: Sink | None = None) -> FastAPI:
         app.include_router(room.api(reading))
     app.include_router(batch.api(settings))
     app.openapi = lambda: with_examples(_document(app), parts.routing.contracts())  # type: ignore[method-assign]
+    app.middleware_stack = _layers(app, parts)
     return app
+
+
+def _layers(app: FastAPI, parts: Parts) -> ASGIApp:
+    """What a request passes, outermost first. The framework stands behind the hot paths and not around them (ADR 13): no handler of errors that is
+    installed after this is heard of, and `add_middleware` is refused."""
+    return Observed(
+        Guard(OpenInference(Predictions(app.build_middleware_stack())), parts.access), parts.observer
+    )
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from medtower.errors import FeatureInvalid, MedtowerError, RateLimited, RecordUnavailable
-from medtower.gateway.access.headers import HEADERS
 from medtower.gateway.observing import reasons
 from medtower.gateway.observing.observed import Seen
 from medtower.gateway.rest.answers import Problem
@@ -50,17 +49,18 @@ def install(app: FastAPI) -> None:
 
 
 def response(seen: Seen, error: Exception) -> Response:
-    """`error` as it leaves, and a line in the log unless HTTP has a word for it. Of one that nobody foresaw only its kind comes into the log."""
+    """`error` as it leaves, and a line in the log unless HTTP has a word for it or the caller asks too much. Of one that nobody foresaw only its kind
+    comes into the log."""
     if isinstance(error, HTTPException):
         return _http_problem(error.status_code)
     seen.reason = reasons.of_error(error)
+    said = {"model": seen.model, "version": seen.version, "caller": seen.caller or None}
     if not isinstance(error, MedtowerError):
-        log.exception("no answer", extra={"model": seen.model, "caller": seen.caller or None, "code": 500})
+        log.exception("no answer", extra={**said, "code": 500})
         return _reply(500, UNFORESEEN)
     field, rule = (error.field, error.rule) if isinstance(error, FeatureInvalid) else (None, None)
     if not isinstance(error, RateLimited):  # who asks too much would fill the log as well
-        extra = {"model": seen.model, "version": seen.version, "caller": seen.caller or None}
-        log.warning("no answer", extra={**extra, "code": error.http_status, "reason": str(error)})
+        log.warning("no answer", extra={**said, "code": error.http_status, "reason": str(error)})
     code = "LOG_UNAVAILABLE" if isinstance(error, RecordUnavailable) else CODES[error.http_status][0]
     answer = _reply(error.http_status, Problem(error=code, message=str(error), field=field, rule=rule))
     if isinstance(error, RateLimited):
@@ -87,10 +87,7 @@ async def _validation_error(_: Request, __: Exception) -> Response:
 
 
 async def _unexpected(_: Request, __: Exception) -> Response:
-    """The framework sends this one past every middleware, so its headers come from here."""
-    answer = _reply(500, UNFORESEEN)
-    answer.raw_headers.extend(HEADERS)
-    return answer
+    return _reply(500, UNFORESEEN)
 
 
 def _reply(status: int, problem: Problem) -> Response:

@@ -21,6 +21,8 @@ from medtower.settings import Settings, settings
 
 log = logging.getLogger(__name__)
 GRACE_SECONDS = 10
+IDLE_SECONDS = 5
+"""After which a connection without a request is closed."""
 YOUNG = 20_000  # new objects before garbage is looked for: a request makes some hundred, and few of them in circles
 SWITCH_SECONDS = (
     0.0005  # Python's own 5 ms is how long a committed record could wait for the event loop to let it be told
@@ -55,6 +57,7 @@ def serve(app: FastAPI, configuration: Settings) -> None:
         proxy_headers=False,  # who the caller is decides what is open on loopback
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=IDLE_SECONDS,
         ssl_context_factory=(lambda *_: context) if context else None,
     )
     gc.collect()

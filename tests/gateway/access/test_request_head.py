@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -11,6 +12,7 @@ from tests.gateway.access.process import serving
 from tests.gateway.conftest import FEATURES, KEY, publish
 from tests.gateway.fake_triton import FakeTriton
 
+from medtower.gateway import serve
 from medtower.gateway.access.request_head import LARGEST
 from medtower.gateway.app import create
 from medtower.settings import Settings
@@ -55,6 +57,37 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 def test_a_head_without_an_end_is_cut_off(port: int, start: bytes, piece: bytes) -> None:
     assert flood(port, start, piece) < 16 * 2**20  # what lies in the sockets' own buffers, and no more
     assert httpx.get(f"http://127.0.0.1:{port}/health/live").status_code == 200
+
+
+@pytest.fixture
+def impatient(settings: Settings, triton: FakeTriton, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    monkeypatch.setattr(serve, "IDLE_SECONDS", 0.3)
+    publish(settings, demo_risk={1: 100})
+    chosen = settings.model_copy(update={"gateway_port": 0, "gateway_grpc_port": 0})
+    with serving(create(chosen), chosen, monkeypatch) as found:
+        yield found
+
+
+def test_a_connection_is_closed_when_it_is_idle_for_too_long_and_not_before(
+    impatient: int, triton: FakeTriton
+) -> None:
+    question = httpx.Request(
+        "POST",
+        "http://x/api/v1/ml/predict/demo_risk",
+        json={"subject_id": "s", "features": FEATURES},
+        headers={"X-API-Key": KEY},
+    )
+    head = b"POST /api/v1/ml/predict/demo_risk HTTP/1.1\r\n"
+    head += b"".join(b"%b: %b\r\n" % (name, value) for name, value in question.headers.raw) + b"\r\n"
+    with socket.create_connection(("127.0.0.1", impatient), timeout=10) as connection:
+        connection.sendall(head + question.content)
+        assert b" 200 " in connection.recv(65536)
+        triton.before = lambda _: time.sleep(0.8)  # an answer that takes longer than a pause may
+        connection.sendall(head + question.content)
+        assert b" 200 " in connection.recv(65536)
+        began = time.monotonic()
+        assert connection.recv(65536) == b""
+        assert 0.2 < time.monotonic() - began < 5
 
 
 def test_heads_and_bodies_of_decent_size_pass_on_one_connection(port: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -103,6 +104,19 @@ def test_a_row_that_a_version_cannot_digest_fails_alone() -> None:
         )
         assert (found[0], type(found[1]), found[2]) == (1.0, ModelMisbehaved, 3.0)
         assert server.batches == [[1.0, 2.0, 3.0], [1.0], [2.0], [3.0]]
+
+    run(scenario)
+
+
+def test_a_number_that_is_not_finite_fails_its_own_row_only() -> None:
+    async def scenario() -> None:
+        server = Server()
+        batches = Batches(server)
+        found = await asyncio.gather(
+            *(batches.infer("m", 1, row, 1.0) for row in rows(1, math.nan, 3)), return_exceptions=True
+        )
+        assert (found[0], type(found[1]), found[2]) == (1.0, ModelMisbehaved, 3.0)
+        assert len(server.batches) == 1
 
     run(scenario)
 

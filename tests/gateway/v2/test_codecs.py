@@ -17,7 +17,6 @@ from medtower.domain.request_id import CHOSEN
 from medtower.errors import FeatureInvalid, ProtocolInvalid
 from medtower.gateway.answering.answer import Answer
 from medtower.gateway.answering.composition_answer import PartAnswer
-from medtower.gateway.rest import answers
 from medtower.gateway.v2 import bodies, requests, responses
 from medtower.gateway.v2.types import Question
 
@@ -186,15 +185,6 @@ PLAIN: dict[str, Any] = {
 
 def answered(**changes: Any) -> Answer:
     return Answer(**PLAIN | changes)
-
-
-def test_an_answer_is_what_the_documentation_shows() -> None:
-    alone, composed = answered(), answered(parts=(PartAnswer("own", "demo_risk"),))
-    for answer, shown in ((alone, answers.Answer), (composed, answers.ComposedAnswer)):
-        said = json.loads(answer.json())
-        assert list(said) == list(shown.model_fields)
-        assert json.loads(shown.model_validate(said).model_dump_json()) == said
-        assert Answer.of(answer.json().decode()) == answer
 
 
 def test_rows_that_two_versions_answered_are_told_apart() -> None:

@@ -94,6 +94,17 @@ def test_the_same_numbers_for_the_same_subject_are_the_same_question_however_the
     assert sha(ROW) != sha(ROW, subject="s")
 
 
+def test_whole_numbers_are_the_same_question_however_they_came() -> None:
+    plain = contract(inputs=[RISK["inputs"][0], RISK["inputs"][2]])
+    asked = [cases(b"key", plain, question(row, subject="s"), NOW)[0] for row in ((70, 3), (70.0, 3.0))]
+    assert [case.question.known is not None for case in asked] == [
+        True,
+        False,
+    ]  # the short way and the long one
+    assert asked[0].body_sha256 == asked[1].body_sha256
+    assert asked[0].question.features == asked[1].question.features == {"age": 70, "visits": 3}
+
+
 def test_a_row_that_breaks_the_contract_is_named_before_any_is_asked() -> None:
     with pytest.raises(FeatureInvalid) as refused:
         cases(b"key", contract(), question(ROW, ROW, (*ROW[:2], 3.5, *ROW[3:])), NOW)

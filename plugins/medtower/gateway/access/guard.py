@@ -28,7 +28,7 @@ HERE = Caller("(here)", frozenset({"operate"}))
 
 
 class Guard:
-    """ASGI middleware: puts the `Caller` into `scope["state"]` and its id into what is logged, or answers 401, 429 or 503 itself.
+    """ASGI middleware: puts the `Caller` into `scope["state"]` and its id into what is logged, or answers itself: 401, 403, 429, 503, and 500 for a mistake of ours.
 
     What the caller may do is asked by each path with `must` or `may`.
     """

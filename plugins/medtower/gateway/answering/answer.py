@@ -12,7 +12,10 @@ from medtower.gateway.answering.composition_answer import PartAnswer
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """`label` is there for classification only, `review_reason` when human review is asked for, `parts` for a composition."""
+    """`label` is there for classification only, `review_reason` when human review is asked for, `parts` for a composition.
+
+    What the spool keeps is read by later releases: a new field, here or in `PartAnswer`, needs a default.
+    """
 
     model: str
     version: int
@@ -39,4 +42,4 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         return _encoder.encode(self)
 
 
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder()  # compact, as `spool_escalations` expects that changes the text of one

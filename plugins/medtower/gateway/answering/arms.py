@@ -43,7 +43,8 @@ async def infer(parts: Parts, case: Case, seen: Seen) -> Inferred:
 
 
 async def weighed(parts: Parts, model: str, arm: Arm, row: array[float], seconds: float) -> float:
-    """What the weights of `arm` make of the row. A candidate that does not answer has an incumbent behind it; before the others stands a circuit breaker."""
+    """What the weights of `arm` make of the row. A candidate that does not answer has an incumbent behind it; before the others stands a circuit breaker.
+    Raises NotFound, Unavailable, DeadlineExceeded and ModelMisbehaved."""
     if arm.name == "candidate":
         return usable(model, arm, await parts.trial.infer(model, arm.version, row, seconds=seconds))
     circuit = model, arm.version, arm.digest

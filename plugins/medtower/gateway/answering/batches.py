@@ -20,6 +20,8 @@ from medtower.errors import DeadlineExceeded, MedtowerError, ModelMisbehaved, Un
 ROWS = 64
 ON_THEIR_WAY = 2
 WAITING = 1024
+LOOK_SECONDS = 0.01
+"""How often it is looked for what is too late."""
 NOT_FINITE = "the answer is not a finite number"
 STOPPING = Unavailable("Triton", "the gateway is stopping")
 
@@ -27,8 +29,9 @@ STOPPING = Unavailable("Triton", "the gateway is stopping")
 Send = Callable[[str, int, Sequence["array[float]"], float], Awaitable[Sequence[float]]]
 
 
-class _Request(msgspec.Struct):
+class _Request(msgspec.Struct, eq=False):
     row: array[float]
+    seconds: float
     until: float  # the event loop's clock
     answer: asyncio.Future[float]
 
@@ -51,6 +54,8 @@ class Batches:
         self._send, self._rows, self._on_their_way, self._most = send, rows, on_their_way, waiting
         self._queues: dict[tuple[str, int], _Queue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open: set[_Request] = set()
+        self._looking: asyncio.TimerHandle | None = None
         self.left: Callable[[int], object] = _nothing
 
     def depth(self) -> int:
@@ -60,9 +65,9 @@ class Batches:
     async def infer(self, model: str, version: int, row: array[float], seconds: float) -> float:
         """The number for `row` (float32 [inputs]), within `seconds`.
 
-        Raises DeadlineExceeded, Unavailable when too many wait for the version already (Triton was not asked), ModelMisbehaved when it is not finite, and
-        what `send` raises. Rows of a
-        batch that the version cannot digest are asked again one by one: no row fails another.
+        Raises DeadlineExceeded (up to `LOOK_SECONDS` late), Unavailable when too many wait for the version already (Triton was not asked),
+        ModelMisbehaved for a number that is not finite, and what `send` raises. Rows of a batch that the version cannot digest are asked again one by
+        one: no row fails another.
         """
         loop = asyncio.get_running_loop()
         queue = self._queues.get((model, version))
@@ -70,14 +75,16 @@ class Batches:
             queue = self._queues[model, version] = _Queue(model, version)
         if len(queue.waiting) >= self._most:
             raise Unavailable(f"{model} {version}", f"{self._most} requests wait for it already")
-        request = _Request(row, loop.time() + seconds, loop.create_future())
+        request = _Request(row, seconds, loop.time() + seconds, loop.create_future())
         queue.waiting.append(request)
+        self._open.add(request)
         self._depart(queue)
-        late = loop.call_at(request.until, _late, request, seconds)
+        if self._looking is None:
+            self._look()
         try:
             return await request.answer
         finally:
-            late.cancel()
+            self._open.discard(request)
 
     async def close(self) -> None:
         """Give up what is on its way, and what waits to be."""
@@ -85,7 +92,17 @@ class Batches:
             _fail(queue.waiting, STOPPING)
         for task in self._tasks:
             task.cancel()
+        if self._looking:
+            self._looking.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _look(self) -> None:
+        """Give up what is too late; again and again while anything is open. A timer for each request would cost more than its place in the batch."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for request in [request for request in self._open if request.until <= now]:
+            _fail([request], DeadlineExceeded("Triton", round(request.seconds, 3)))
+        self._looking = loop.call_later(LOOK_SECONDS, self._look) if self._open else None
 
     def _depart(self, queue: _Queue) -> None:
         """Let a batch leave at the end of this turn of the loop, if one may."""
@@ -142,10 +159,6 @@ class Batches:
 
 def _nothing(size: int) -> None:
     """Until somebody counts the sizes of the batches that left."""
-
-
-def _late(request: _Request, seconds: float) -> None:
-    _fail([request], DeadlineExceeded("Triton", round(seconds, 3)))
 
 
 def _fail(batch: Iterable[_Request], error: MedtowerError) -> None:

@@ -54,7 +54,7 @@ class Escalations:
         await self._webhooks.close()
 
     async def fire(self, escalation: Escalation) -> State:
-        """Try it now, when it is on record, and wait for that a bounded time. An attempt that takes longer goes on behind the answer."""
+        """Try it now (it must be on record already), and wait for that a bounded time. An attempt that takes longer goes on behind the answer."""
         task = self._attempt(escalation)
         await asyncio.wait({task}, timeout=self._wait)
         return task.result() if task.done() and not task.cancelled() else "pending"

@@ -11,15 +11,18 @@ from collections.abc import Mapping, Sequence
 from operator import le
 from typing import Any, NamedTuple
 
-from medtower.domain.contract import Contract
+from medtower.domain.contract import Contract, Input
 
 LARGEST = 3.4e38  # float32
 KEPT = 256
-NUMBERS, WHOLE = frozenset({int, float}), frozenset({int})
+NUMBER_TYPES, INTEGER = (
+    frozenset({int, float}),
+    frozenset({int}),
+)  # and no bool, which is an int to `isinstance`
 
 
 class Plan(NamedTuple):
-    """`names`, `lows` and `highs` are those of the inputs where every one is a number with a range, and empty where one is not; `whole` are the places
+    """Of a contract: the columns of its row (`width`), the names of its free texts, and what a plain row is checked by. `names`, `lows` and `highs` are those of the inputs where every one is a number with a range, and empty where one is not; `whole` are the places
     of those that take whole numbers only."""
 
     contract: Contract
@@ -32,11 +35,11 @@ class Plan(NamedTuple):
 
     def row(self, numbers: Sequence[Any]) -> array[float] | None:
         """`numbers` [inputs], in the order of the contract, as the model takes them (float32), or None when they are not of the common kind."""
-        if not self.lows or len(numbers) != len(self.lows) or not NUMBERS.issuperset(map(type, numbers)):
+        if not self.lows or len(numbers) != len(self.lows) or not NUMBER_TYPES.issuperset(map(type, numbers)):
             return None
         if not (all(map(le, self.lows, numbers)) and all(map(le, numbers, self.highs))):
             return None
-        if self.whole and not WHOLE.issuperset([type(numbers[place]) for place in self.whole]):
+        if self.whole and not INTEGER.issuperset([type(numbers[place]) for place in self.whole]):
             return None
         return array("f", numbers)
 
@@ -61,22 +64,22 @@ def plain_row(contract: Contract, features: Mapping[str, Any]) -> array[float] |
 def _remembered(contract: Contract) -> Plan:
     if len(_PLANS) >= KEPT:
         _PLANS.clear()
-    plan = _PLANS[id(contract)] = Plan(contract, contract.width, contract.texts, *_numbers(contract))
+    plan = _PLANS[id(contract)] = _made(contract)
     return plan
 
 
-def _numbers(
-    contract: Contract,
-) -> tuple[tuple[str, ...], tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
-    ranges = []
-    for spec in contract.inputs:
-        if (
-            spec.dtype not in ("float", "integer")
-            or spec.range is None
-            or max(map(abs, spec.range)) > LARGEST
-        ):
-            return (), (), (), ()
-        ranges.append(spec.range)
-    lows, highs = zip(*ranges, strict=True)
+def _made(contract: Contract) -> Plan:
+    width, texts = contract.width, contract.texts
+    if not all(map(_is_plain, contract.inputs)):
+        return Plan(contract, width, texts, names=(), lows=(), highs=(), whole=())
+    lows, highs = zip(*(spec.range for spec in contract.inputs if spec.range), strict=True)
     whole = tuple(place for place, spec in enumerate(contract.inputs) if spec.dtype == "integer")
-    return tuple(contract.input_names), lows, highs, whole
+    return Plan(
+        contract, width, texts, names=tuple(contract.input_names), lows=lows, highs=highs, whole=whole
+    )
+
+
+def _is_plain(spec: Input) -> bool:
+    if spec.dtype not in ("float", "integer") or spec.range is None:
+        return False
+    return max(map(abs, spec.range)) <= LARGEST

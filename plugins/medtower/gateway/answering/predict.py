@@ -24,12 +24,18 @@ from medtower.gateway.privacy.texts import texts_of
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """The answer, and what there is for a shadow to score: nothing when the same request was answered before."""
+    """The answer, and what there is for a shadow to score: nothing when the same request was answered before; then `kept` is the answer's JSON as it
+    stands in the spool."""
 
     answer: Answer
     prediction: Prediction | None = None
     case: Case | None = None
     inferred: Inferred | None = None
+    kept: str | None = None
+
+    def json(self) -> bytes:
+        """What leaves: for a request that comes again the same bytes, whichever release of the gateway wrote them."""
+        return self.answer.json() if self.kept is None else self.kept.encode()
 
 
 async def predict(parts: Parts, case: Case, seen: Seen) -> Answered:
@@ -37,11 +43,10 @@ async def predict(parts: Parts, case: Case, seen: Seen) -> Answered:
     seen.request_id = seen.request_id or case.question.request_id
     if seen.trace:
         seen.trace.ended("validate")
-    there = None
     if case.question.repeatable:
-        there = parts.record.answer(case.question.request_id, case.body_sha256)
-        if there is not None:
-            return _repeated(there, seen)
+        earlier = parts.record.answer(case.question.request_id, case.body_sha256)
+        if earlier is not None:
+            return _repeated(earlier, seen)
     route = parts.routing.route(case.model)
     if composes(route):
         composed = await compose(parts, case, route, seen, infer)
@@ -54,14 +59,15 @@ async def predict(parts: Parts, case: Case, seen: Seen) -> Answered:
     ]
     escalation = due(composed.inferred.arm.contract, prediction)
     answer = _answer(composed, prediction, escalation)
+    meanwhile = None  # what a request with the same id was answered while this one was on its way
     if case.question.repeatable or rows or escalation:
-        there = await parts.record.keep(prediction, answer.json().decode(), rows, escalation)
+        meanwhile = await parts.record.keep(prediction, answer.json().decode(), rows, escalation)
     else:
-        await parts.record.add(prediction)
+        await parts.record.keep_unrepeatable(prediction)
     if seen.trace:
         seen.trace.ended("record")
-    if there is not None:
-        return _repeated(there, seen)
+    if meanwhile is not None:
+        return _repeated(meanwhile, seen)
     for each in (prediction, *(row for row, ran in zip(rows, composed.ran, strict=True) if not ran.own)):
         parts.metrics.answered(each.model, each.version, each.requires_human_review)
         parts.metrics.asked(each.model, each.version, each.arm, "answered")
@@ -135,4 +141,4 @@ def _answer(composed: Composed, prediction: Prediction, escalation: Escalation |
 def _repeated(content: str, seen: Seen) -> Answered:
     answer = Answer.of(content)
     seen.version = answer.version
-    return Answered(answer)
+    return Answered(answer, kept=content)

@@ -45,15 +45,14 @@ class Record:
         escalation: Escalation | None = None,
     ) -> str | None:
         """Return when all are on the disk: None, or the answer that stood there for this request id already. `parts` are what a composition made
-        the prediction of, `escalation` is what it asks for."""
+        the prediction of, `escalation` is what it asks for. Raises Conflict when it stood there for another body."""
         kept = await self._durable(self.spool.record(prediction, answer, parts, escalation))
         return None if kept.fresh else kept.answer
 
-    async def add(self, prediction: Prediction) -> None:
-        """The same for one that nobody can ask for again, because its request id was made here."""
+    async def keep_unrepeatable(self, prediction: Prediction) -> None:
+        """Return when it is on the disk. For a request id that was made here, which nobody can send again: nothing is remembered of it."""
         await self._groups.add(("prediction", prediction.json()))
-        if self._unkept:
-            self._again()
+        self._again()
 
     async def keep_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         await self._durable(self.spool.record_outcomes(outcomes))

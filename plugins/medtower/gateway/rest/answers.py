@@ -13,7 +13,7 @@ from medtower.gateway.answering.composition_answer import PartAnswer
 
 
 class Answer(BaseModel):
-    """One prediction. `label` is there for classification only; `review_reason` is there when human review is asked for."""
+    """One prediction, described (`answering.answer.Answer` is what leaves). `label` is there for classification only; `review_reason` is there when human review is asked for."""
 
     model: str
     version: int

@@ -43,9 +43,9 @@ async def _answer(parts: Parts, name: str | None, scope: Scope, receive: Receive
         must(scope, "predict", name)
         case = await _case(parts, name, scope, receive, seen)
         answered = await predict(parts, case, seen)
+        content = answered.json()
     except Exception as error:
         return await problems.response(seen, error)(scope, receive, send)
-    content = answered.answer.json()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": content})

@@ -49,8 +49,8 @@ def addressed(parts: Parts, place: Sequence[str]) -> tuple[Route, int]:
 def answers(parts: Parts, route: Route, question: Question, seen: Seen) -> Awaitable[Sequence[Answered]]:
     """The answers to the rows of `question`, in their order, all on the disk.
 
-    Raises what `predict` raises, FeatureInvalid before any row is asked, NotFound when routing gives the subject another version than the pinned
-    one, DeadlineExceeded when the caller's own time is up. Rows that were answered before another failed stay on record; the same request again gets
+    Raises at once, before any row is asked, FeatureInvalid, Unavailable when the model has no version, and NotFound when routing gives the subject
+    another version than the pinned one; when awaited what `predict` raises, and DeadlineExceeded when the caller's own time is up. Rows that were answered before another failed stay on record; the same request again gets
     the same answers for them.
     """
     seen.request_id = question.id

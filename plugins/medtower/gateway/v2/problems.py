@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from medtower.errors import MedtowerError
 from medtower.gateway.observing import reasons
 from medtower.gateway.observing.observed import Seen
-from medtower.gateway.problems import CODES, RETRY_AFTER
+from medtower.gateway.problems import CODES, RETRY_AFTER, UNFORESEEN
 from medtower.gateway.v2 import json_codec
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def problem(error: Exception, seen: Seen) -> tuple[int, str]:
     elif isinstance(error, MedtowerError):
         status, message = error.http_status, str(error)
     else:
-        status, message = 500, "an error that nobody foresaw; see the gateway's log"
+        status, message = 500, UNFORESEEN.message
         log.exception("no answer", extra=_said(seen, 500))  # of the error only its kind comes into the log
         return status, message
     if status != 429:  # who asks too much would fill the log as well

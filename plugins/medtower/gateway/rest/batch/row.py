@@ -6,8 +6,6 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from medtower.errors import FeatureInvalid
 from medtower.gateway.answering.case import Ask, Case, case_of
 from medtower.gateway.answering.predict import copied, predict
@@ -28,10 +26,8 @@ async def asked(parts: Parts, job: Job, number: int, header: bytes, line: bytes)
     except FeatureInvalid as refused:
         return failed(job, number, str(refused))
     await copied(parts, answered)
-    answer = msgspec.to_builtins(answered.answer)
-    return {"row": number} | {
-        name: answer[name] for name in FIELDS if name in answer and name != "disclaimer"
-    }
+    said = [name for name in FIELDS if name != "disclaimer" and hasattr(answered.answer, name)]
+    return {"row": number} | {name: getattr(answered.answer, name) for name in said}
 
 
 def failed(job: Job, number: int, error: str) -> Line:
