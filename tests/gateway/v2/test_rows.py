@@ -94,13 +94,23 @@ def test_the_same_numbers_for_the_same_subject_are_the_same_question_however_the
     assert sha(ROW) != sha(ROW, subject="s")
 
 
+def test_a_row_with_a_gap_and_one_without_name_their_features_alike() -> None:
+    known = contract(inputs=[*RISK["inputs"][:4], RISK["inputs"][4] | {"range": [0, 500]}])
+    whole, gap = (
+        cases(b"key", known, question((70.5, 1.0, 3.0, 1.0, last), subject="s"), NOW)[0].question
+        for last in (2.5, None)
+    )
+    assert (whole.known is not None, gap.known is not None) == (True, False)  # the short way and the long one
+    assert whole.features == {"age": 70.5, "sex": "M", "visits": 3, "smoker": True, "marker": 2.5}
+    assert gap.features == {**whole.features, "marker": None}
+    kinds = [[type(value) for value in list(asked.features.values())[:4]] for asked in (whole, gap)]
+    assert kinds[0] == kinds[1] == [float, str, float, bool]
+
+
 def test_whole_numbers_are_the_same_question_however_they_came() -> None:
     plain = contract(inputs=[RISK["inputs"][0], RISK["inputs"][2]])
     asked = [cases(b"key", plain, question(row, subject="s"), NOW)[0] for row in ((70, 3), (70.0, 3.0))]
-    assert [case.question.known is not None for case in asked] == [
-        True,
-        False,
-    ]  # the short way and the long one
+    assert all(case.question.known for case in asked)
     assert asked[0].body_sha256 == asked[1].body_sha256
     assert asked[0].question.features == asked[1].question.features == {"age": 70, "visits": 3}
 

@@ -61,7 +61,7 @@ def _case(
         named, known = features(contract, row), None
         numbers = array("f", map(_number, row))
     else:
-        named, known = dict(zip(plan.names, row, strict=True)), (contract, numbers)
+        named, known = plan.named(row), (contract, numbers)
     ask = Ask(request_id, question.chosen_id, subject, named, now, known)
     # what makes a request the same one when its id comes again, whichever way it was sent: the subject and the numbers
     content = b"v2\0" + (question.subject_id or "").encode() + b"\0" + numbers.tobytes()
