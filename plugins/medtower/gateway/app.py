@@ -64,9 +64,8 @@ def create(settings: Settings, *, sink: Sink | None = None) -> FastAPI:
 def _layers(app: FastAPI, parts: Parts) -> ASGIApp:
     """What a request passes, outermost first. The framework stands behind the hot paths and not around them (ADR 13): no handler of errors that is
     installed after this is heard of, and `add_middleware` is refused."""
-    return Observed(
-        Guard(OpenInference(Predictions(app.build_middleware_stack())), parts.access), parts.observer
-    )
+    guarded = Guard(OpenInference(Predictions(app.build_middleware_stack())), parts.access)
+    return Observed(guarded, parts.observer, problems.unforeseen)
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

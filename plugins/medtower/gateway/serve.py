@@ -15,7 +15,7 @@ from medtower import log as logs
 from medtower.adapters.postgres.predictions import PredictionStore
 from medtower.errors import MedtowerError, PortTaken, Unavailable
 from medtower.gateway.access import tls
-from medtower.gateway.access.request_head import BoundedHead
+from medtower.gateway.access.http_connection import HttpConnection
 from medtower.gateway.app import create
 from medtower.settings import Settings, settings
 
@@ -50,7 +50,7 @@ def serve(app: FastAPI, configuration: Settings) -> None:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=BoundedHead,
+        http=HttpConnection,
         log_config=None,
         ws="none",  # there is no WebSocket here, and uvicorn logs the path of every one that is tried
         access_log=False,  # it would write paths, which callers choose

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import Any
 
@@ -10,6 +11,7 @@ from tests.gateway.conftest import Gateway
 from medtower import log as logs
 from medtower.gateway.observing.metrics import Metrics
 from medtower.gateway.observing.observed import Observed, Observer, Seen
+from medtower.gateway.problems import UNFORESEEN, unforeseen
 
 
 class Clock:
@@ -79,18 +81,51 @@ def test_requests_on_their_way_are_counted() -> None:
     assert gauge() == 0
 
 
-def test_a_request_that_breaks_in_the_middle_ends_too() -> None:
-    watching = observer()
+async def broken(scope: Any, receive: Any, send: Any) -> None:
+    raise ZeroDivisionError
 
-    async def broken(scope: Any, receive: Any, send: Any) -> None:
-        raise ZeroDivisionError
+
+async def broken_after_its_start(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    raise ZeroDivisionError
+
+
+def sent_by(app: Any, watching: Observer) -> list[dict[str, Any]]:
+    """What leaves when `app` breaks under a prediction request."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
 
     scope = {"type": "http", "path": "/v2/models/demo_risk/infer", "headers": [], "scheme": "http"}
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(Observed(broken, watching)(scope, None, None))  # type: ignore[arg-type]
+        asyncio.run(Observed(app, watching, unforeseen)(scope, None, send))  # type: ignore[arg-type]
+    return sent
+
+
+def test_a_request_that_breaks_in_the_middle_ends_too() -> None:
+    watching = observer()
+    sent_by(broken, watching)
     value = watching.metrics.registry.get_sample_value
     assert value("medtower_requests_in_flight") == 0
     assert value("medtower_errors_total", {"model": "unknown", "reason": "internal"}) == 1
+
+
+@pytest.mark.parametrize("breaks", ["the path", "the observer"])
+def test_an_error_that_comes_out_of_everything_is_answered_as_any_other(
+    breaks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if breaks == "the observer":
+        monkeypatch.setattr(Observer, "begin", lambda *_: 1 / 0)
+    start, body = sent_by(broken, observer())
+    assert start["status"] == 500
+    assert dict(start["headers"])[b"x-content-type-options"] == b"nosniff"
+    assert json.loads(body["body"]) == UNFORESEEN.model_dump()
+
+
+def test_an_answer_that_broke_after_its_start_is_not_answered_twice() -> None:
+    (start,) = sent_by(broken_after_its_start, observer())
+    assert start["status"] == 200
 
 
 def test_lines_written_in_the_course_of_a_request_say_which_it_is() -> None:

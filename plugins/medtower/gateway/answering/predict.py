@@ -89,7 +89,7 @@ async def _prediction(
     inferred = composed.inferred
     contract = inferred.arm.contract
     texts = {}
-    if plan_of(contract).texts:
+    if plan_of(contract).texts:  # asked of every prediction, and most contracts have none
         texts = await texts_of(parts.subject_key, contract, case.question.features)
     return Prediction(
         request_id=case.question.request_id,

@@ -132,10 +132,11 @@ class Observer:
 
 
 class Observed:
-    """ASGI middleware: puts a `Seen` into `request.state`, and has prediction requests observed."""
+    """ASGI middleware: puts a `Seen` into `request.state`, and has prediction requests observed. An error that comes as far as here is answered by
+    `unforeseen`, so that no answer leaves without the headers that all have, and goes on to the server's log."""
 
-    def __init__(self, app: ASGIApp, observer: Observer) -> None:
-        self._app, self._observer = app, observer
+    def __init__(self, app: ASGIApp, observer: Observer, unforeseen: ASGIApp) -> None:
+        self._app, self._observer, self._unforeseen = app, observer, unforeseen
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -143,22 +144,25 @@ class Observed:
             return
         path: str = scope["path"]
         counted = path.endswith(COUNTED_V2) or path == COUNTED or path.startswith(f"{COUNTED}/")
-        seen, code, start = (
-            self._observer.begin(scope["headers"]) if counted else Seen(),
-            500,
-            time.perf_counter(),
-        )
-        scope.setdefault("state", {})["seen"] = seen
+        seen, code, start, answering = Seen(), 500, time.perf_counter(), False
+        state = scope.setdefault("state", {})
+        state["seen"] = seen
 
         def watched(message: Message) -> Awaitable[None]:
-            nonlocal code
+            nonlocal code, answering
             if message["type"] == "http.response.start":
-                code = message["status"]
+                code, answering = message["status"], True
                 secure(message, tls=scope["scheme"] == "https")
             return send(message)
 
         try:
+            if counted:
+                seen = state["seen"] = self._observer.begin(scope["headers"])
             await self._app(scope, receive, watched)
+        except Exception:
+            if not answering:
+                await self._unforeseen(scope, receive, watched)
+            raise
         finally:
             if counted:
                 self._observer.end(seen, code, time.perf_counter() - start)

@@ -12,8 +12,8 @@ from medtower.domain.routing import Arm, RoutingTable
 from medtower.gateway.answering.composition_answer import PartAnswer
 
 
-class Answer(BaseModel):
-    """One prediction, described (`answering.answer.Answer` is what leaves). `label` is there for classification only; `review_reason` is there when human review is asked for."""
+class Answer(BaseModel):  # for the document: what leaves is `answering.answer.Answer`
+    """One prediction. `label` is there for classification only; `review_reason` is there when human review is asked for."""
 
     model: str
     version: int

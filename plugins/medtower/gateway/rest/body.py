@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope
 
 from medtower.domain import request_id as request_ids
 from medtower.errors import Conflict, FeatureInvalid
-from medtower.gateway.access.request_head import BODY_IS_IN
+from medtower.gateway.access.http_connection import BODY_IS_IN
 from medtower.gateway.answering.case import Ask
 
 LARGEST = 256 * 1024
@@ -31,9 +31,8 @@ def read(scope: Scope, receive: Receive, *, largest: int = LARGEST) -> Awaitable
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     if announced.isdigit() and int(announced[:20]) > largest:
         raise HTTPException(413)
-    if scope["state"].get(
-        BODY_IS_IN
-    ):  # there is nothing to wait for, and a timer costs more than the reading
+    # a timer costs more than the reading, and there is nothing to wait for
+    if scope["state"].get(BODY_IS_IN):
         return _whole(receive, largest)
     return _in_time(receive, largest)
 

@@ -21,6 +21,7 @@ from medtower.errors import (
     Unavailable,
 )
 from medtower.gateway.parts import Parts
+from medtower.gateway.problems import UNFORESEEN
 from medtower.gateway.rest.batch import files
 from medtower.gateway.rest.batch.columns import columns_of
 from medtower.gateway.rest.batch.job import Job, Jobs
@@ -85,7 +86,7 @@ class Runner:
             if job.is_open and isinstance(error, OSError | MedtowerError):
                 return self._halted(job, reason)
             log.error("a batch job failed", extra={"task": job.id, "model": job.model, "reason": reason})
-            await self._end(job, "an error that nobody foresaw; see the gateway's log")
+            await self._end(job, UNFORESEEN.message)
         finally:
             self.rate.pop(job.id, None)
         self.held.pop(job.id, None)

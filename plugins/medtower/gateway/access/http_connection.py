@@ -13,7 +13,7 @@ BODY_IS_IN = "body_is_in"
 """In `scope["state"]`, true when all of the body has come in, so that nobody has to wait for it."""
 
 
-class BoundedHead(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """Ends a connection with 400 when more than 64 KiB have come that made neither a whole head nor a piece of a body (trailers and the lines
     between chunks are bounded so as well).
 
