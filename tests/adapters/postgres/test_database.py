@@ -22,8 +22,9 @@ def nobody_listens():
         yield taken.getsockname()[1]
 
 
-def test_work_is_undone_when_something_is_raised(clean_postgres):
-    database = Database(clean_postgres.dsn("medtower_airflow"))
+@pytest.mark.parametrize("keep", [False, True])
+def test_work_is_undone_when_something_is_raised(clean_postgres, keep):
+    database = Database(clean_postgres.dsn("medtower_airflow"), keep=keep)
     with pytest.raises(RuntimeError), database.transaction() as cursor:
         cursor.execute("insert into medtower.health values ('t', '', now())")
         raise RuntimeError
@@ -211,3 +212,33 @@ def test_a_refusal_names_the_table(postgres):
     gateway = Database(postgres.dsn("medtower_gateway"))
     with pytest.raises(Refused, match="denied for table drift"), gateway.transaction() as cursor:
         cursor.execute("select * from medtower.drift")
+
+
+def backend(database: Database) -> int:
+    with database.transaction() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        return cursor.fetchone()[0]
+
+
+def test_a_kept_connection_serves_one_transaction_after_the_other(postgres):
+    database = Database(postgres.dsn("medtower_reader"), keep=True)
+    first = backend(database)
+    assert backend(database) == first
+    with database.transaction() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        assert cursor.fetchone() == (first,)
+        assert backend(database) != first  # for another one at the same time
+
+
+def test_a_connection_is_kept_only_where_it_is_asked_for(postgres):
+    database = Database(postgres.dsn("medtower_reader"))
+    assert backend(database) != backend(database)
+
+
+def test_a_kept_connection_that_broke_meanwhile_is_replaced(postgres):
+    database = Database(postgres.dsn("medtower_reader"), keep=True)
+    first = backend(database)
+    with Database(postgres.dsn("medtower_reader")).transaction() as cursor:
+        cursor.execute("select pg_terminate_backend(%s, 5000)", (first,))
+        assert cursor.fetchone() == (True,)
+    assert backend(database) != first

@@ -11,15 +11,16 @@ from psycopg2 import sql
 from medtower.adapters.postgres.database import Cursor
 
 READ_BYTES = 1 << 20
-_TAKEN_APART = sql.SQL(
-    "create temporary table staging on commit drop as "
-    "select {columns} from pg_temp.incoming, jsonb_populate_record(null::{type}, item)"
+# once a connection: the database keeps lists of its tables on the disk, and a new one in them takes milliseconds
+_INCOMING = "create temporary table if not exists incoming (item json) on commit delete rows"
+_STAGING = sql.SQL(
+    "staging as materialized (select {columns} from pg_temp.incoming, json_populate_record(null::{type}, item))"
 )
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the schema `medtower`, its columns that are filled, and the statement that takes them from `pg_temp.staging`."""
+    """A table of the schema `medtower`, its columns that are filled, and the statement that inserts them from `{staging}`."""
 
     name: str
     columns: Sequence[str]
@@ -30,12 +31,12 @@ def copy(cursor: Cursor, table: Table, lines: str) -> int:
     """Add the rows in `lines` (a JSON object on each) to `table` and return how many were new. They are taken apart in the database: it takes
     a fifth of the time that it takes here, and the interpreter is free meanwhile."""
     listed = names(table.columns)
-    cursor.execute("create temporary table incoming (item jsonb) on commit drop")
+    cursor.execute(_INCOMING)
     # in COPY's text format a backslash escapes; JSON has no raw line break or tab
     body = io.BytesIO(lines.replace("\\", "\\\\").encode())
     cursor.copy_expert("copy pg_temp.incoming from stdin", body, READ_BYTES)
-    cursor.execute(_TAKEN_APART.format(columns=listed, type=sql.Identifier("medtower", table.name)))
-    cursor.execute(table.insert.format(columns=listed))
+    staging = _STAGING.format(columns=listed, type=sql.Identifier("medtower", table.name))
+    cursor.execute(table.insert.format(columns=listed, staging=staging))
     return cursor.rowcount
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,11 +20,17 @@ Connection = psycopg2.extensions.connection
 class Database:
     """Opens one connection a transaction, so it may be shared between threads and survives a restart of the server.
 
-    `dsn` is any libpq connection string; it is never shown. `seconds` limits each statement, `connect_seconds` (2 or more) how long a connection may take.
+    `dsn` is any libpq connection string; it is never shown. `seconds` limits each statement, `connect_seconds` (2 or more) how long a connection may
+    take. With `keep` one connection stays open from one transaction to the next (a new one costs the server some 10 ms): it is asked whether it still
+    answers before it is used, and another transaction at the same time opens its own.
     """
 
-    def __init__(self, dsn: str, *, seconds: float = 30, connect_seconds: int = 5) -> None:
+    def __init__(
+        self, dsn: str, *, seconds: float = 30, connect_seconds: int = 5, keep: bool = False
+    ) -> None:
         self._dsn, self._seconds, self._connect_seconds = dsn, seconds, connect_seconds
+        self._keep = keep
+        self._idle: deque[Connection] = deque()
 
     def __repr__(self) -> str:
         return "Database(…)"
@@ -36,14 +43,36 @@ class Database:
         may not do this) and InvalidInput (the data break a rule of the schema, and will again).
         """
         try:
-            connection = self.connect()
+            connection = self._kept() or self.connect()
             try:
                 with connection, connection.cursor() as cursor:
                     yield cursor
-            finally:
+            except BaseException:
                 connection.close()
+                raise
+            self._put_back(connection)
         except psycopg2.Error as problem:
             raise self._translate(problem) from None
+
+    def _kept(self) -> Connection | None:
+        """The connection that was kept, if it still answers; nobody else has it then."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return None
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("select 1")
+        except psycopg2.Error:  # the server was started again, or the network was gone
+            connection.close()
+            return None
+        return connection
+
+    def _put_back(self, connection: Connection) -> None:
+        if self._keep and not self._idle:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     def connect(self) -> Connection:
         """A new connection in UTC with the time limit set; the caller closes it. Raises Unavailable."""

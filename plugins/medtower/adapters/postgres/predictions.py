@@ -15,29 +15,32 @@ from medtower.domain.prediction import KINDS, Prediction, Recorded
 
 # Sorted by request_id, so that two shippers with the same rows wait for each other instead of deadlocking.
 _INSERT_PREDICTIONS = sql.SQL("""
-with fresh as (
+with {staging}, fresh as (
     insert into medtower.requests (request_id, event_time, received_at, model)
-    select distinct on (request_id) request_id, event_time, received_at, model from pg_temp.staging order by request_id, event_time
+    select distinct on (request_id) request_id, event_time, received_at, model from staging order by request_id, event_time
     on conflict do nothing
     returning request_id, event_time
 )
 insert into medtower.predictions ({columns})
-select {columns} from pg_temp.staging join fresh using (request_id, event_time)
+select {columns} from staging join fresh using (request_id, event_time)
 on conflict do nothing
 """)
 _INSERT_OUTCOMES = sql.SQL("""
+with {staging}
 insert into medtower.outcomes ({columns})
-select {columns} from pg_temp.staging order by request_id
+select {columns} from staging order by request_id
 on conflict do nothing
 """)
 _INSERT_FAILURES = sql.SQL("""
+with {staging}
 insert into medtower.failures ({columns})
-select {columns} from pg_temp.staging order by request_id, model, version
+select {columns} from staging order by request_id, model, version
 on conflict do nothing
 """)
 _INSERT_SHADOWS = sql.SQL("""
+with {staging}
 insert into medtower.shadows ({columns})
-select {columns} from pg_temp.staging order by request_id, model, version
+select {columns} from staging order by request_id, model, version
 on conflict do nothing
 """)
 DAYS_AT_ONCE = 100  # a partition takes some milliseconds, and a statement has 30 s
@@ -86,7 +89,7 @@ class PredictionStore:
     """Writes as `medtower_gateway`, reads as `medtower_airflow` or `medtower_reader`. Errors as in `Database.transaction`."""
 
     def __init__(self, dsn: str) -> None:
-        self._database = Database(dsn)
+        self._database = Database(dsn, keep=True)
         self._days: set[date] = set()
 
     def write(self, rows: Sequence[Recorded]) -> int:
