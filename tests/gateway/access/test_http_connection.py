@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from tests.gateway.conftest import FEATURES, KEY, publish
 from tests.gateway.fake_triton import FakeTriton
 
 from medtower.gateway import serve
-from medtower.gateway.access.http_connection import LARGEST, HttpConnection
+from medtower.gateway.access.http_connection import LARGEST, HttpConnection, JoinedWrites
 from medtower.gateway.app import create
 from medtower.settings import Settings
 
@@ -115,3 +116,76 @@ def test_heads_and_bodies_of_decent_size_pass_on_one_connection(port: int) -> No
         assert http.post("/api/v1/ml/predict/demo_risk", content=large).status_code == 200
         parts = iter([b" " * 50_000] * 3 + [large[-200:]])
         assert http.post("/api/v1/ml/predict/demo_risk", content=parts).status_code in (200, 422)
+
+
+class Wire:
+    """A transport that notes what was written; `open` until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+        self.open = True
+
+    def write(self, data: bytes) -> None:
+        self.packets.append(data)
+
+    def is_closing(self) -> bool:
+        return not self.open
+
+    def close(self) -> None:
+        self.open = False
+
+    def get_extra_info(self, name: str) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("pieces", "at_once", "in_the_end"),
+    [
+        ([b"head", b"body"], [], [b"headbody"]),
+        ([b"x" * LARGEST, b"y"], [b"x" * LARGEST + b"y"], [b"x" * LARGEST + b"y"]),
+        ([b"x" * LARGEST, b"y", b"z"], [b"x" * LARGEST + b"y"], [b"x" * LARGEST + b"y", b"z"]),
+    ],
+    ids=["one answer", "much", "much and more"],
+)
+def test_what_is_written_in_one_turn_leaves_at_once(
+    pieces: list[bytes], at_once: list[bytes], in_the_end: list[bytes]
+) -> None:
+    async def written() -> tuple[list[bytes], list[bytes]]:
+        wire = Wire()
+        joined = JoinedWrites(wire)  # type: ignore[arg-type]
+        for piece in pieces:
+            joined.write(piece)
+        now = list(wire.packets)
+        await asyncio.sleep(0)
+        return now, wire.packets
+
+    assert asyncio.run(written()) == (at_once, in_the_end)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_connection_that_ends_says_what_was_written_unless_nobody_is_there(lost: bool) -> None:
+    async def written() -> list[bytes]:
+        wire = Wire()
+        wire.open = not lost
+        joined = JoinedWrites(wire)  # type: ignore[arg-type]
+        joined.write(b"last words")
+        joined.close()
+        await asyncio.sleep(0)
+        assert joined.is_closing()
+        return wire.packets
+
+    assert asyncio.run(written()) == ([] if lost else [b"last words"])
+
+
+def test_a_caller_who_waits_for_leave_to_send_the_body_gets_it(port: int) -> None:
+    question = httpx.Request("POST", "http://x", json={"subject_id": "s", "features": FEATURES}).content
+    head = b"POST /api/v1/ml/predict/demo_risk HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+    head += b"X-API-Key: %b\r\nContent-Length: %d\r\n\r\n" % (KEY.encode(), len(question))
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(head)
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(question)
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b'\r\n\r\n{"' in answer  # the head and the body are one packet
