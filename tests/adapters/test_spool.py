@@ -257,13 +257,6 @@ def test_an_answer_is_never_forgotten_while_its_prediction_waits(path: Path) -> 
     spool.close()
 
 
-def test_a_checkpoint_copies_the_log_into_the_file(path: Path, spool: Spool) -> None:
-    keep(spool, "r1")
-    assert b'"r1"' not in path.read_bytes()
-    spool.checkpoint()
-    assert b'"r1"' in path.read_bytes()
-
-
 def test_sequence_numbers_are_not_used_again_after_the_outbox_was_empty(spool: Spool) -> None:
     keep(spool, "r1")
     first = spool.waiting(1)[0].sequence

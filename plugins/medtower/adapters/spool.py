@@ -164,11 +164,6 @@ class Spool:
         with self._ship() as connection:
             return outbox.packed(connection, limit)
 
-    def checkpoint(self) -> None:
-        """Copy what SQLite's log has into the file, beside those who write: else one of them has it all to do, and answers wait."""
-        with self._ship() as connection:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-
     def depth(self) -> tuple[int, float]:
         """How many rows wait, and how many seconds the oldest has waited (0 when none does)."""
         with self._read() as connection:

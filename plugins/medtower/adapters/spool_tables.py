@@ -71,7 +71,6 @@ SET content = json_set(content, '$.received_at', strftime('%Y-%m-%dT%H:%M:%fZ', 
 WHERE kind <> 'outcome' AND json_extract(content, '$.received_at') IS NULL
 """
 LOCK_SECONDS = 5.0
-LOG_PAGES = 4000  # 16 MiB, then whoever writes must copy them into the file: `Spool.checkpoint` comes first
 DIGEST_BYTES = 16  # 2^-128 to take one id for another, at a quarter of the text's size
 FORGET_AT_ONCE = 5000
 USED_AMONG = "SELECT request FROM used WHERE request IN "
@@ -84,7 +83,6 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA journal_size_limit={64 << 20}")
-        connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
     except sqlite3.Error:
         connection.close()
         raise

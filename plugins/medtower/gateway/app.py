@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from medtower.domain.disclaimer import DISCLAIMER
 from medtower.gateway import problems
-from medtower.gateway.access.guard import Guard
+from medtower.gateway.access.guard import Guard, refusal
 from medtower.gateway.observing.observed import Observed
 from medtower.gateway.parts import Parts, assemble
 from medtower.gateway.privacy import scan
@@ -65,7 +65,7 @@ def _layers(app: FastAPI, parts: Parts) -> ASGIApp:
     """What a request passes, outermost first. The framework stands behind the hot paths and not around them (ADR 13): no handler of errors that is
     installed after this is heard of, and `add_middleware` is refused."""
     guarded = Guard(OpenInference(Predictions(app.build_middleware_stack())), parts.access)
-    return Observed(guarded, parts.observer, problems.unforeseen)
+    return Observed(guarded, parts.observer, refusal)
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

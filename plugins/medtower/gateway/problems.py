@@ -12,7 +12,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from medtower.errors import FeatureInvalid, MedtowerError, RateLimited, RecordUnavailable
 from medtower.gateway.observing import reasons
@@ -85,11 +84,6 @@ def _http_problem(status: int) -> Response:
 async def _validation_error(_: Request, __: Exception) -> Response:
     """The framework's own answer repeats keys and values (and fails on NaN), so it never leaves."""
     return _reply(422, Problem(error="INVALID_INPUT", message="a parameter is not valid; see /docs"))
-
-
-async def unforeseen(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer 500, whatever was asked."""
-    await _reply(500, UNFORESEEN)(scope, receive, send)
 
 
 async def _unexpected(_: Request, __: Exception) -> Response:

@@ -15,8 +15,8 @@ from medtower import log as logs
 from medtower.adapters.postgres.predictions import PredictionStore
 from medtower.errors import MedtowerError, PortTaken, Unavailable
 from medtower.gateway.access import tls
-from medtower.gateway.access.http_connection import HttpConnection
 from medtower.gateway.app import create
+from medtower.gateway.http_connection import HttpConnection
 from medtower.settings import Settings, settings
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def main() -> None:
     if not dsn:
         log.warning("MEDTOWER_DSN is empty: predictions stay in the spool")
     try:
-        serve(create(configuration, sink=PredictionStore(dsn) if dsn else None), configuration)
+        serve(create(configuration, sink=PredictionStore(dsn, keep=True) if dsn else None), configuration)
     except MedtowerError as error:
         log.error(str(error))
         sys.exit(error.exit_code)

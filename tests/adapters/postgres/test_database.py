@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 
@@ -233,6 +235,31 @@ def test_a_kept_connection_serves_one_transaction_after_the_other(postgres):
 def test_a_connection_is_kept_only_where_it_is_asked_for(postgres):
     database = Database(postgres.dsn("medtower_reader"))
     assert backend(database) != backend(database)
+
+
+def test_of_two_transactions_that_have_ended_one_connection_is_kept(postgres):
+    database = Database(postgres.dsn("medtower_reader"), keep=True)
+    with database.transaction(), database.transaction():
+        pass
+    assert backend(database) == backend(database)
+
+
+def test_a_connection_that_met_an_error_is_not_kept(postgres):
+    database = Database(postgres.dsn("medtower_reader"), keep=True)
+    first = backend(database)
+    with pytest.raises(RuntimeError), database.transaction():
+        raise RuntimeError
+    assert backend(database) != first
+
+
+def test_a_kept_connection_whose_server_hangs_is_replaced(postgres):
+    database = Database(postgres.dsn("medtower_reader"), keep=True, connect_seconds=2)
+    first = backend(database)
+    os.kill(first, signal.SIGSTOP)
+    try:
+        assert backend(database) != first
+    finally:
+        os.kill(first, signal.SIGCONT)
 
 
 def test_a_kept_connection_that_broke_meanwhile_is_replaced(postgres):

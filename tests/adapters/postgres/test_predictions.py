@@ -75,6 +75,16 @@ def test_text_with_commas_quotes_and_newlines_survives_the_copy(gateway, airflow
     assert airflow.window("als_risk", None, NOON, END)["subject"] == [odd]
 
 
+def test_one_connection_takes_one_batch_after_the_other(clean_postgres, airflow):
+    store = PredictionStore(clean_postgres.dsn("medtower_gateway"), keep=True)
+    assert store.write([prediction("r1"), prediction("r2")]) == 2
+    assert store.write([outcome("r1")]) == 1
+    with pytest.raises(InvalidInput):
+        store.write([prediction("r3", confidence=2.0)])
+    assert store.write([prediction("r4")]) == 1
+    assert airflow.window("als_risk", None, NOON, END)["request_id"] == ["r1", "r2", "r4"]
+
+
 def test_the_same_request_written_again_is_one_row(gateway, airflow):
     assert gateway.write([prediction(), prediction()]) == 1
     assert gateway.write([prediction(prediction=0.1)]) == 0

@@ -3,15 +3,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.gateway.conftest import Gateway
 
 from medtower import log as logs
+from medtower.gateway.access.guard import refusal
 from medtower.gateway.observing.metrics import Metrics
 from medtower.gateway.observing.observed import Observed, Observer, Seen
-from medtower.gateway.problems import UNFORESEEN, unforeseen
+from medtower.gateway.problems import UNFORESEEN
 
 
 class Clock:
@@ -90,16 +92,15 @@ async def broken_after_its_start(scope: Any, receive: Any, send: Any) -> None:
     raise ZeroDivisionError
 
 
-def sent_by(app: Any, watching: Observer) -> list[dict[str, Any]]:
+def sent_by(app: Any, watching: Observer, path: str = "/v2/models/demo_risk/infer") -> list[dict[str, Any]]:
     """What leaves when `app` breaks under a prediction request."""
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "path": "/v2/models/demo_risk/infer", "headers": [], "scheme": "http"}
-    with pytest.raises(ZeroDivisionError):
-        asyncio.run(Observed(app, watching, unforeseen)(scope, None, send))  # type: ignore[arg-type]
+    scope = {"type": "http", "path": path, "headers": [], "scheme": "http"}
+    asyncio.run(Observed(app, watching, refusal)(scope, None, send))  # type: ignore[arg-type]
     return sent
 
 
@@ -111,21 +112,30 @@ def test_a_request_that_breaks_in_the_middle_ends_too() -> None:
     assert value("medtower_errors_total", {"model": "unknown", "reason": "internal"}) == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/api/v1/ml/predict/demo_risk", UNFORESEEN.model_dump()),
+        ("/v2/models/demo_risk/infer", {"error": UNFORESEEN.message}),
+    ],
+)
 @pytest.mark.parametrize("breaks", ["the path", "the observer"])
 def test_an_error_that_comes_out_of_everything_is_answered_as_any_other(
-    breaks: str, monkeypatch: pytest.MonkeyPatch
+    breaks: str, path: str, said: dict[str, Any]
 ) -> None:
+    watching = observer()
     if breaks == "the observer":
-        monkeypatch.setattr(Observer, "begin", lambda *_: 1 / 0)
-    start, body = sent_by(broken, observer())
+        watching.tracing = SimpleNamespace(begin=lambda _: 1 / 0)  # type: ignore[assignment]
+    start, body = sent_by(broken, watching, path)
     assert start["status"] == 500
     assert dict(start["headers"])[b"x-content-type-options"] == b"nosniff"
-    assert json.loads(body["body"]) == UNFORESEEN.model_dump()
+    assert json.loads(body["body"]) == said
+    assert watching.metrics.registry.get_sample_value("medtower_requests_in_flight") == 0
 
 
 def test_an_answer_that_broke_after_its_start_is_not_answered_twice() -> None:
-    (start,) = sent_by(broken_after_its_start, observer())
-    assert start["status"] == 200
+    with pytest.raises(ZeroDivisionError):
+        sent_by(broken_after_its_start, observer())
 
 
 def test_lines_written_in_the_course_of_a_request_say_which_it_is() -> None:

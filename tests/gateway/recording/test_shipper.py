@@ -239,16 +239,6 @@ def test_what_was_shipped_leaves_in_steps_so_that_no_answer_waits_long_for_the_d
     assert spool._reader.execute("SELECT count(*) FROM rejected").fetchone() == (3,)
 
 
-def test_after_a_batch_the_log_is_copied_so_that_no_answer_waits_for_that(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copied: list[int] = []
-    monkeypatch.setattr(spool, "checkpoint", lambda: copied.append(spool.depth()[0]))
-    shipper = Shipper(spool, Store(), Metrics())
-    assert (shipper.ship(), shipper.ship()) == (30, 0)
-    assert copied == [0]
-
-
 def test_nothing_is_set_aside_while_the_store_is_down(spool: Spool) -> None:
     store, metrics = Store(), Metrics()
     shipper = Shipper(spool, store, metrics)

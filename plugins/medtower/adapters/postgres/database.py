@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
+import os
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import Empty, Full, LifoQueue
 
 import psycopg2
 import psycopg2.errors
@@ -18,19 +21,18 @@ Connection = psycopg2.extensions.connection
 
 
 class Database:
-    """Opens one connection a transaction, so it may be shared between threads and survives a restart of the server.
+    """May be shared between threads, and survives a restart of the server: every transaction opens a connection of its own.
 
     `dsn` is any libpq connection string; it is never shown. `seconds` limits each statement, `connect_seconds` (2 or more) how long a connection may
-    take. With `keep` one connection stays open from one transaction to the next (a new one costs the server some 10 ms): it is asked whether it still
-    answers before it is used, and another transaction at the same time opens its own.
+    take. With `keep` one connection stays open from one transaction to the next (a new one costs the server some 10 ms): it must answer within
+    `connect_seconds` before it is used, and a transaction that comes while it is in use opens its own.
     """
 
     def __init__(
         self, dsn: str, *, seconds: float = 30, connect_seconds: int = 5, keep: bool = False
     ) -> None:
         self._dsn, self._seconds, self._connect_seconds = dsn, seconds, connect_seconds
-        self._keep = keep
-        self._idle: deque[Connection] = deque()
+        self._kept: LifoQueue[Connection] | None = LifoQueue(maxsize=1) if keep else None
 
     def __repr__(self) -> str:
         return "Database(…)"
@@ -43,7 +45,7 @@ class Database:
         may not do this) and InvalidInput (the data break a rule of the schema, and will again).
         """
         try:
-            connection = self._kept() or self.connect()
+            connection = self._taken() or self.connect()
             try:
                 with connection, connection.cursor() as cursor:
                     yield cursor
@@ -54,24 +56,24 @@ class Database:
         except psycopg2.Error as problem:
             raise self._translate(problem) from None
 
-    def _kept(self) -> Connection | None:
+    def _taken(self) -> Connection | None:
         """The connection that was kept, if it still answers; nobody else has it then."""
         try:
-            connection = self._idle.pop()
-        except IndexError:
+            connection = self._kept.get_nowait() if self._kept else None
+        except Empty:
             return None
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("select 1")
-        except psycopg2.Error:  # the server was started again, or the network was gone
+        if connection and not _answers(connection, self._connect_seconds):
             connection.close()
             return None
         return connection
 
     def _put_back(self, connection: Connection) -> None:
-        if self._keep and not self._idle:
-            self._idle.append(connection)
-        else:
+        if self._kept is None:
+            connection.close()
+            return
+        try:
+            self._kept.put_nowait(connection)
+        except Full:  # two transactions have ended
             connection.close()
 
     def connect(self) -> Connection:
@@ -83,9 +85,10 @@ class Database:
             return psycopg2.connect(
                 self._dsn,
                 connect_timeout=self._connect_seconds,
-                keepalives_idle=10,  # a network that is gone is noticed within half a minute
+                keepalives_idle=10,  # a network that is gone is noticed within half a minute,
                 keepalives_interval=5,
                 keepalives_count=3,
+                tcp_user_timeout=25_000,  # also while something that was sent is not acknowledged: no keepalive is sent then
                 options=options,
                 application_name="medtower",
             )
@@ -109,6 +112,23 @@ class Database:
             return Unavailable("postgres", why)
         where = problem.diag.constraint_name or problem.diag.table_name or "the statement"
         return InvalidInput(f"postgres refused the data at {where} (SQLSTATE {problem.pgcode})")
+
+
+def _answers(connection: Connection, seconds: float) -> bool:
+    """Whether the server answers within `seconds`: it was started again, hangs, or the network is gone."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        late = threading.Timer(
+            seconds, wire.shutdown, (socket.SHUT_RDWR,)
+        )  # libpq itself would wait for ever
+        late.start()
+        try:
+            connection.cursor().execute("select 1")
+        except psycopg2.Error:
+            return False
+        finally:
+            late.cancel()
+            late.join()
+    return True
 
 
 def _why_not_connected(message: str) -> str:

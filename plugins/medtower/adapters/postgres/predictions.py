@@ -86,10 +86,11 @@ class Labelled(Window):
 
 
 class PredictionStore:
-    """Writes as `medtower_gateway`, reads as `medtower_airflow` or `medtower_reader`. Errors as in `Database.transaction`."""
+    """Writes as `medtower_gateway`, reads as `medtower_airflow` or `medtower_reader`. Errors as in `Database.transaction`; `keep` is for who writes
+    again and again."""
 
-    def __init__(self, dsn: str) -> None:
-        self._database = Database(dsn, keep=True)
+    def __init__(self, dsn: str, *, keep: bool = False) -> None:
+        self._database = Database(dsn, keep=keep)
         self._days: set[date] = set()
 
     def write(self, rows: Sequence[Recorded]) -> int:

@@ -46,7 +46,7 @@ class Guard:
             else:
                 caller = await self._access.admit(scope["headers"], peer(scope), time.time())
         except Exception as error:
-            return await _refusal(scope, error)(scope, receive, send)
+            return await refusal(scope, error)(scope, receive, send)
         state["caller"], state["seen"].caller = caller, caller.id
         return await self._app(scope, receive, send)
 
@@ -59,7 +59,8 @@ class Guard:
         return caller
 
 
-def _refusal(scope: Scope, error: Exception) -> Response:
+def refusal(scope: Scope, error: Exception) -> Response:
+    """What `error` is answered with, in the form of the path that was asked."""
     seen = scope["state"]["seen"]
     if not scope["path"].startswith("/v2"):
         return problems.response(seen, error)

@@ -1,5 +1,5 @@
 """What a contract comes to for every question, worked out once; and by it the row of a question whose inputs are all there and as they should be:
-the common case, at a third of the general encoding's price.
+the common case, at 0.3 to 0.65 of the general encoding's price (the more inputs, the less).
 
 Whatever is not that common case is left to `domain.inference.encode`, which also says what is wrong with it.
 """

@@ -76,7 +76,7 @@ class Observer:
 
     def begin(self, headers: Headers) -> Seen:
         """A request has come in, with these headers (names in lower case). Log lines that are written in its course say to which it belongs."""
-        self._on_their_way += 1
+        self._on_their_way += 1  # before anything can fail: `end` comes also then
         seen = Seen()
         if self.tracing:
             seen.trace = self.tracing.begin(headers)
@@ -132,11 +132,13 @@ class Observer:
 
 
 class Observed:
-    """ASGI middleware: puts a `Seen` into `request.state`, and has prediction requests observed. An error that comes as far as here is answered by
-    `unforeseen`, so that no answer leaves without the headers that all have, and goes on to the server's log."""
+    """ASGI middleware: puts a `Seen` into `request.state`, and has prediction requests observed. An error that comes as far as here is answered with
+    its `refusal`, so that no answer leaves without the headers that all have; when an answer has begun, the server ends the connection."""
 
-    def __init__(self, app: ASGIApp, observer: Observer, unforeseen: ASGIApp) -> None:
-        self._app, self._observer, self._unforeseen = app, observer, unforeseen
+    def __init__(
+        self, app: ASGIApp, observer: Observer, refusal: Callable[[Scope, Exception], ASGIApp]
+    ) -> None:
+        self._app, self._observer, self._refusal = app, observer, refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -144,9 +146,9 @@ class Observed:
             return
         path: str = scope["path"]
         counted = path.endswith(COUNTED_V2) or path == COUNTED or path.startswith(f"{COUNTED}/")
-        seen, code, start, answering = Seen(), 500, time.perf_counter(), False
-        state = scope.setdefault("state", {})
+        state, seen = scope.setdefault("state", {}), Seen()
         state["seen"] = seen
+        code, answering, start = 500, False, time.perf_counter()
 
         def watched(message: Message) -> Awaitable[None]:
             nonlocal code, answering
@@ -159,10 +161,10 @@ class Observed:
             if counted:
                 seen = state["seen"] = self._observer.begin(scope["headers"])
             await self._app(scope, receive, watched)
-        except Exception:
-            if not answering:
-                await self._unforeseen(scope, receive, watched)
-            raise
+        except Exception as error:
+            if answering:
+                raise
+            await self._refusal(scope, error)(scope, receive, watched)
         finally:
             if counted:
                 self._observer.end(seen, code, time.perf_counter() - start)

@@ -79,7 +79,6 @@ class Shipper:
         self._metrics.shipped.inc(count - len(refused))
         self._metrics.rejected.inc(len(refused))
         self._metrics.duplicates.inc(sum(why == REUSED for why in refused.values()))
-        self._spool.checkpoint()
         return count
 
     def _leave(self, after: int, last: int, refused: Mapping[int, str]) -> None:

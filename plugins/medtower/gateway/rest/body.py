@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope
 
 from medtower.domain import request_id as request_ids
 from medtower.errors import Conflict, FeatureInvalid
-from medtower.gateway.access.http_connection import BODY_IS_IN
 from medtower.gateway.answering.case import Ask
+from medtower.gateway.http_connection import BODY_IS_IN
 
 LARGEST = 256 * 1024
 DEADLINE = 10.0

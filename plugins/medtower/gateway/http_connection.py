@@ -1,6 +1,6 @@
 """One connection as uvicorn's fast parser serves it, with four differences: what comes before a body is bounded (it takes in a header of any length, also
-from somebody without a login), it is known when a body has come in whole, an answer's head and body leave as one packet, and one timer looks after all
-pauses between the requests."""
+from somebody without a login), it is known when a body has come in whole, an answer's head and body are one write, and one timer looks after all pauses
+between the requests."""
 
 from __future__ import annotations
 
@@ -10,39 +10,11 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-LARGEST = 64 * 1024
+from medtower.gateway.joined_writes import JoinedWrites
+
+LARGEST_HEAD = 64 * 1024
 BODY_IS_IN = "body_is_in"
 """In `scope["state"]`, true when all of the body has come in, so that nobody has to wait for it."""
-
-
-class JoinedWrites:
-    """A transport that sends what is written in one turn of the event loop at once: a packet for the head and another one for the body of each answer
-    are work for both ends."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport, self._loop = transport, asyncio.get_running_loop()
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self.is_closing = transport.is_closing
-        self.get_extra_info = transport.get_extra_info
-        self.pause_reading, self.resume_reading = transport.pause_reading, transport.resume_reading
-
-    def write(self, data: bytes) -> None:
-        if not self._pieces:
-            self._loop.call_soon(self.flush)
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size > LARGEST:  # whoever writes much is told by the transport when to wait
-            self.flush()
-
-    def flush(self) -> None:
-        pieces, self._pieces, self._size = self._pieces, [], 0
-        if pieces and not self._transport.is_closing():
-            self._transport.write(b"".join(pieces))
-
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -57,13 +29,18 @@ class HttpConnection(HttpToolsProtocol):
         self._unfinished = 0
         self._idle_since = math.inf
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(asyncio.Transport, JoinedWrites(transport)))
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._joined = JoinedWrites(cast(asyncio.Transport, transport))
+        super().connection_made(cast(asyncio.Transport, self._joined))
+
+    def eof_received(self) -> None:
+        self._joined.flush()  # the transport closes itself after this
+        super().eof_received()
 
     def data_received(self, data: bytes) -> None:
         self._unfinished += len(data)
         super().data_received(data)
-        if self._unfinished > LARGEST and not self.transport.is_closing():
+        if self._unfinished > LARGEST_HEAD and not self.transport.is_closing():
             self.send_400_response("The head of the request is too large.")
 
     def on_headers_complete(self) -> None:

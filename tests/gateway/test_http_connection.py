@@ -1,8 +1,7 @@
-"""Nobody fills the gateway's memory without a login, and no connection stays idle."""
+"""Nobody fills the gateway's memory without a login, no connection stays idle, and an answer is one write."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,8 +13,9 @@ from tests.gateway.conftest import FEATURES, KEY, publish
 from tests.gateway.fake_triton import FakeTriton
 
 from medtower.gateway import serve
-from medtower.gateway.access.http_connection import LARGEST, HttpConnection, JoinedWrites
 from medtower.gateway.app import create
+from medtower.gateway.http_connection import LARGEST_HEAD, HttpConnection
+from medtower.gateway.joined_writes import JoinedWrites
 from medtower.settings import Settings
 
 
@@ -109,73 +109,13 @@ def test_a_connection_is_closed_when_it_is_idle_for_too_long_and_not_before(
 def test_heads_and_bodies_of_decent_size_pass_on_one_connection(port: int) -> None:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": KEY}) as http:
         for _ in range(5):
-            answer = http.get("/api/v1/ml/models", headers={"X-More": "x" * (LARGEST // 2)})
+            answer = http.get("/api/v1/ml/models", headers={"X-More": "x" * (LARGEST_HEAD // 2)})
             assert answer.status_code == 200
         question = {"subject_id": "s", "features": FEATURES}
         large = b" " * 200_000 + httpx.Request("POST", "http://x", json=question).content
         assert http.post("/api/v1/ml/predict/demo_risk", content=large).status_code == 200
         parts = iter([b" " * 50_000] * 3 + [large[-200:]])
         assert http.post("/api/v1/ml/predict/demo_risk", content=parts).status_code in (200, 422)
-
-
-class Wire:
-    """A transport that notes what was written; `open` until it is told otherwise."""
-
-    def __init__(self) -> None:
-        self.packets: list[bytes] = []
-        self.open = True
-
-    def write(self, data: bytes) -> None:
-        self.packets.append(data)
-
-    def is_closing(self) -> bool:
-        return not self.open
-
-    def close(self) -> None:
-        self.open = False
-
-    def get_extra_info(self, name: str) -> None: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("pieces", "at_once", "in_the_end"),
-    [
-        ([b"head", b"body"], [], [b"headbody"]),
-        ([b"x" * LARGEST, b"y"], [b"x" * LARGEST + b"y"], [b"x" * LARGEST + b"y"]),
-        ([b"x" * LARGEST, b"y", b"z"], [b"x" * LARGEST + b"y"], [b"x" * LARGEST + b"y", b"z"]),
-    ],
-    ids=["one answer", "much", "much and more"],
-)
-def test_what_is_written_in_one_turn_leaves_at_once(
-    pieces: list[bytes], at_once: list[bytes], in_the_end: list[bytes]
-) -> None:
-    async def written() -> tuple[list[bytes], list[bytes]]:
-        wire = Wire()
-        joined = JoinedWrites(wire)  # type: ignore[arg-type]
-        for piece in pieces:
-            joined.write(piece)
-        now = list(wire.packets)
-        await asyncio.sleep(0)
-        return now, wire.packets
-
-    assert asyncio.run(written()) == (at_once, in_the_end)
-
-
-@pytest.mark.parametrize("lost", [False, True])
-def test_a_connection_that_ends_says_what_was_written_unless_nobody_is_there(lost: bool) -> None:
-    async def written() -> list[bytes]:
-        wire = Wire()
-        wire.open = not lost
-        joined = JoinedWrites(wire)  # type: ignore[arg-type]
-        joined.write(b"last words")
-        joined.close()
-        await asyncio.sleep(0)
-        assert joined.is_closing()
-        return wire.packets
-
-    assert asyncio.run(written()) == ([] if lost else [b"last words"])
 
 
 def test_a_caller_who_waits_for_leave_to_send_the_body_gets_it(port: int) -> None:
@@ -188,4 +128,24 @@ def test_a_caller_who_waits_for_leave_to_send_the_body_gets_it(port: int) -> Non
         connection.sendall(question)
         answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert b'\r\n\r\n{"' in answer  # the head and the body are one packet
+
+
+def test_a_caller_who_sends_no_more_gets_the_answer_all_the_same(port: int) -> None:
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_an_answer_is_one_write(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    flush = JoinedWrites.flush
+
+    def noted(joined: JoinedWrites) -> None:
+        left.extend([len(joined._pieces)] if joined._pieces else [])
+        flush(joined)
+
+    monkeypatch.setattr(JoinedWrites, "flush", noted)
+    assert httpx.get(f"http://127.0.0.1:{port}/health/live").status_code == 200
+    assert left == [2]  # its head and its body
