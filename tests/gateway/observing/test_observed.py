@@ -92,21 +92,21 @@ async def broken_after_its_start(scope: Any, receive: Any, send: Any) -> None:
     raise ZeroDivisionError
 
 
-def sent_by(app: Any, watching: Observer, path: str = "/v2/models/demo_risk/infer") -> list[dict[str, Any]]:
-    """What leaves when `app` breaks under a prediction request."""
-    sent: list[dict[str, Any]] = []
+def ask(
+    app: Any, watching: Observer, sent: list[dict[str, Any]], path: str = "/v2/models/demo_risk/infer"
+) -> None:
+    """Have `app` asked for a prediction; what leaves comes into `sent`."""
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     scope = {"type": "http", "path": path, "headers": [], "scheme": "http"}
     asyncio.run(Observed(app, watching, refusal)(scope, None, send))  # type: ignore[arg-type]
-    return sent
 
 
 def test_a_request_that_breaks_in_the_middle_ends_too() -> None:
     watching = observer()
-    sent_by(broken, watching)
+    ask(broken, watching, [])
     value = watching.metrics.registry.get_sample_value
     assert value("medtower_requests_in_flight") == 0
     assert value("medtower_errors_total", {"model": "unknown", "reason": "internal"}) == 1
@@ -126,7 +126,9 @@ def test_an_error_that_comes_out_of_everything_is_answered_as_any_other(
     watching = observer()
     if breaks == "the observer":
         watching.tracing = SimpleNamespace(begin=lambda _: 1 / 0)  # type: ignore[assignment]
-    start, body = sent_by(broken, watching, path)
+    sent: list[dict[str, Any]] = []
+    ask(broken, watching, sent, path)
+    start, body = sent
     assert start["status"] == 500
     assert dict(start["headers"])[b"x-content-type-options"] == b"nosniff"
     assert json.loads(body["body"]) == said
@@ -134,8 +136,10 @@ def test_an_error_that_comes_out_of_everything_is_answered_as_any_other(
 
 
 def test_an_answer_that_broke_after_its_start_is_not_answered_twice() -> None:
+    sent: list[dict[str, Any]] = []
     with pytest.raises(ZeroDivisionError):
-        sent_by(broken_after_its_start, observer())
+        ask(broken_after_its_start, observer(), sent)
+    assert [message["status"] for message in sent] == [200]
 
 
 def test_lines_written_in_the_course_of_a_request_say_which_it_is() -> None:

@@ -21,7 +21,7 @@ Connection = psycopg2.extensions.connection
 
 
 class Database:
-    """May be shared between threads, and survives a restart of the server: every transaction opens a connection of its own.
+    """May be shared between threads, and survives a restart of the server: every transaction opens a connection of its own, but for `keep`.
 
     `dsn` is any libpq connection string; it is never shown. `seconds` limits each statement, `connect_seconds` (2 or more) how long a connection may
     take. With `keep` one connection stays open from one transaction to the next (a new one costs the server some 10 ms): it must answer within
@@ -115,11 +115,10 @@ class Database:
 
 
 def _answers(connection: Connection, seconds: float) -> bool:
-    """Whether the server answers within `seconds`: it was started again, hangs, or the network is gone."""
+    """Whether the server answers within `seconds`; not when it was started again or hangs, or when the network is gone."""
     with socket.socket(fileno=os.dup(connection.fileno())) as wire:
-        late = threading.Timer(
-            seconds, wire.shutdown, (socket.SHUT_RDWR,)
-        )  # libpq itself would wait for ever
+        # libpq itself would wait for ever
+        late = threading.Timer(seconds, wire.shutdown, (socket.SHUT_RDWR,))
         late.start()
         try:
             connection.cursor().execute("select 1")
